@@ -1,0 +1,11 @@
+// Package config turns Envoy's xDS resources into what the proxy runs on:
+// validated, resolved, compact and immutable nodes. It is the only package of
+// the proxy that reads Envoy's protos; after parsing, the messages are dropped.
+//
+// A field that this proxy does not support is either provably without effect, or
+// parsing fails with an error that names the resource and the field path: the
+// resource is then rejected (NACK) and the last good one stays.
+//
+// Nodes hold no parent pointers: a request pins its route, a connection its
+// filter chain, and nothing else of the configuration.
+package config
