@@ -1,0 +1,47 @@
+# Everything is `go`; this file only remembers the arguments.
+GO      ?= go
+BIN     := bin
+export LATEEN_CACHE ?= $(CURDIR)/.cache
+export LATEEN_TEST_ENVOY ?= $(LATEEN_CACHE)/tools/envoy
+
+.PHONY: all up build test unit e2e check golden bench deep fuzz setup clean
+all: build
+
+up: ## run the mesh with Bookinfo on this machine
+	$(GO) run ./cmd/lateen up
+
+build: ## static binaries in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(BIN)/ ./cmd/...
+
+test: setup check unit e2e ## all tests
+
+setup: # what tests of real components need; says what it left out
+	@scripts/setup.sh
+
+check: ## formatting, vet, staticcheck
+	@out=$$(gofmt -l cmd internal samples test); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+	$(GO) vet ./...
+	cd test && $(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+unit: ## tests of every package, with the race detector
+	$(GO) test -race -timeout 10m ./...
+
+e2e: build ## the whole mesh as its users see it
+	cd test && LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 20m ./...
+
+golden: ## rewrite the golden files; read the difference before you commit it
+	$(GO) test ./internal/compile ./internal/explain ./internal/intercept ./internal/api/... -update
+
+bench: ## benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/proxy/... ./internal/compile ./internal/mesh
+
+fuzz: ## every fuzz target for FUZZTIME
+	scripts/fuzz.sh $(or $(FUZZTIME),60s)
+
+deep: ## long work: fuzzing, benchmarks, repeated end-to-end walks
+	$(MAKE) fuzz bench
+	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./...
+
+clean:
+	rm -rf $(BIN)
