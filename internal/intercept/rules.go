@@ -1,0 +1,210 @@
+package intercept
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Mark is the socket mark of a proxy's own traffic, which the rules let pass
+// (Istio's value).
+const Mark = 1337
+
+// Options say what is redirected. The zero value redirects everything to the
+// standard ports.
+type Options struct {
+	OutboundPort, InboundPort uint16 // default 15001, 15006
+	DNSPort                   uint16 // default 15053; redirect port 53 there
+	NoDNS                     bool
+	// Local is the workload's own address: the proxy's calls to it come in as calls
+	// from elsewhere do.
+	Local netip.Addr
+	// ExcludeInbound are ports that reach the application directly, besides the
+	// proxy's own.
+	ExcludeInbound []uint16
+	// ExcludeOutbound are destination ports, ExcludeCIDRs destinations, that the
+	// application reaches directly.
+	ExcludeOutbound []uint16
+	ExcludeCIDRs    []netip.Prefix
+}
+
+// proxyPorts belong to the proxy: who calls them means the proxy.
+var proxyPorts = []uint16{15000, 15001, 15006, 15020, 15021, 15053, 15090}
+
+func (o Options) withDefaults() Options {
+	if o.OutboundPort == 0 {
+		o.OutboundPort = 15001
+	}
+	if o.InboundPort == 0 {
+		o.InboundPort = 15006
+	}
+	if o.DNSPort == 0 {
+		o.DNSPort = 15053
+	}
+	return o
+}
+
+// Hook is the place of a chain in the packet's way.
+type Hook uint8
+
+const (
+	Output     Hook = iota // packets that local processes send
+	Prerouting             // packets that come in
+)
+
+// Proto is a transport protocol; 0 is any.
+type Proto uint8
+
+const (
+	AnyProto Proto = 0
+	TCP      Proto = 6
+	UDP      Proto = 17
+)
+
+// Rule is one rule: every condition that is set must hold. A rule accepts, or
+// redirects to a local port.
+type Rule struct {
+	Proto       Proto
+	DestPort    uint16       // 0: any; needs Proto
+	Dest        netip.Prefix // zero: any
+	NotDest     netip.Prefix // zero: any
+	NotSource   netip.Prefix // zero: any
+	Interface   string       // outgoing for Output, incoming for Prerouting; "": any
+	Mark        uint32       // 0: any
+	Redirect    uint16       // 0: accept
+	Explanation string       // shown as the rule's comment
+}
+
+// Chain is an ordered list of rules at a hook; the first that matches decides.
+type Chain struct {
+	Name  string
+	Hook  Hook
+	Rules []Rule
+}
+
+// Table is all that is installed, under one name.
+type Table struct {
+	Name   string
+	Chains []Chain
+}
+
+const tableName = "lateen"
+
+var (
+	loopback   = netip.MustParsePrefix("127.0.0.0/8")
+	passSource = netip.MustParsePrefix("127.0.0.6/32") // source of a proxy's calls to its own application
+)
+
+// Rules gives the table for a workload's namespace.
+func Rules(o Options) Table {
+	o = o.withDefaults()
+	out := Chain{Name: "output", Hook: Output}
+	add := func(c *Chain, r ...Rule) { c.Rules = append(c.Rules, r...) }
+	if o.Local.IsValid() {
+		add(&out, Rule{Proto: TCP, Mark: Mark, Interface: "lo", Dest: netip.PrefixFrom(o.Local, o.Local.BitLen()), NotSource: passSource,
+			Redirect: o.InboundPort, Explanation: "the proxy calls its own workload: as any caller"})
+	}
+	add(&out, Rule{Mark: Mark, Explanation: "the proxy's own traffic"})
+	if !o.NoDNS {
+		add(&out, Rule{Proto: UDP, DestPort: 53, Redirect: o.DNSPort, Explanation: "names"},
+			Rule{Proto: TCP, DestPort: 53, Redirect: o.DNSPort, Explanation: "names"})
+	}
+	add(&out, Rule{Dest: loopback, Explanation: "inside the workload"})
+	if o.Local.IsValid() {
+		add(&out, Rule{Interface: "lo", Dest: netip.PrefixFrom(o.Local, o.Local.BitLen()), Explanation: "inside the workload"})
+	}
+	for _, p := range o.ExcludeOutbound {
+		add(&out, Rule{Proto: TCP, DestPort: p, Explanation: "excluded port"})
+	}
+	for _, p := range o.ExcludeCIDRs {
+		add(&out, Rule{Dest: p, Explanation: "excluded destination"})
+	}
+	add(&out, Rule{Proto: TCP, Redirect: o.OutboundPort, Explanation: "to the proxy"})
+
+	in := Chain{Name: "prerouting", Hook: Prerouting}
+	for _, p := range append(append([]uint16{}, proxyPorts...), o.ExcludeInbound...) {
+		add(&in, Rule{Proto: TCP, DestPort: p, Explanation: "not the application's"})
+	}
+	add(&in, Rule{Proto: TCP, Redirect: o.InboundPort, Explanation: "to the proxy"})
+	return Table{Name: tableName, Chains: []Chain{out, in}}
+}
+
+// RelayRules gives the table for the hub namespace: TCP that leaves the mesh goes
+// to a relay that dials from the host.
+func RelayRules(mesh []netip.Prefix, relay uint16) Table {
+	c := Chain{Name: "prerouting", Hook: Prerouting}
+	for _, p := range mesh {
+		c.Rules = append(c.Rules, Rule{Dest: p, Explanation: "inside the mesh"})
+	}
+	c.Rules = append(c.Rules, Rule{Proto: TCP, Redirect: relay, Explanation: "to the outside"})
+	return Table{Name: tableName, Chains: []Chain{c}}
+}
+
+// String renders the table as `nft list ruleset` does, for people and golden
+// tests.
+func (t Table) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table ip %s {\n", t.Name)
+	for _, c := range t.Chains {
+		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype nat hook %s priority dstnat; policy accept;\n", c.Name, c.Hook)
+		for _, r := range c.Rules {
+			fmt.Fprintf(&b, "\t\t%s\n", r.render(c.Hook))
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// String gives nft's name of the hook.
+func (h Hook) String() string { return [...]string{"output", "prerouting"}[h] }
+
+// String gives nft's name of the protocol.
+func (p Proto) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	}
+	return "any"
+}
+
+func (r Rule) render(h Hook) string {
+	var parts []string
+	if r.Mark != 0 {
+		parts = append(parts, fmt.Sprintf("meta mark %d", r.Mark))
+	}
+	if r.Interface != "" {
+		parts = append(parts, fmt.Sprintf("%s %q", [...]string{"oifname", "iifname"}[h], r.Interface))
+	}
+	if r.NotSource.IsValid() {
+		parts = append(parts, "ip saddr != "+prefixText(r.NotSource))
+	}
+	if r.Dest.IsValid() {
+		parts = append(parts, "ip daddr "+prefixText(r.Dest))
+	}
+	if r.NotDest.IsValid() {
+		parts = append(parts, "ip daddr != "+prefixText(r.NotDest))
+	}
+	switch {
+	case r.DestPort != 0:
+		parts = append(parts, fmt.Sprintf("%s dport %d", r.Proto, r.DestPort))
+	case r.Proto != AnyProto:
+		parts = append(parts, "meta l4proto "+r.Proto.String())
+	}
+	verdict := "accept"
+	if r.Redirect != 0 {
+		verdict = fmt.Sprintf("redirect to :%d", r.Redirect)
+	}
+	parts = append(parts, verdict)
+	return strings.Join(parts, " ") + " comment \"" + r.Explanation + "\""
+}
+
+// prefixText leaves the length of a single address out, as nft does.
+func prefixText(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
