@@ -1,0 +1,146 @@
+// Package meshapi is the state of the mesh over HTTP and JSON at a Unix socket:
+// what a supervisor tells the control plane (workloads), and what it and people
+// read from it (names, proxies). Whoever can open the socket may do everything.
+package meshapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/registry"
+)
+
+// SocketName is the API's socket in the runtime directory.
+const SocketName = "mesh.sock"
+
+// Names are the mesh's host names.
+type Names struct {
+	Version int64                   `json:"version"`
+	Hosts   map[string][]netip.Addr `json:"hosts"` // by fully qualified name
+}
+
+// Mesh is what the API serves.
+type Mesh interface {
+	SetWorkloads([]registry.Workload)
+	// Names waits for names newer than the version, or until ctx ends.
+	Names(ctx context.Context, version int64) (Names, error)
+	Proxies() []push.ProxyStatus
+}
+
+const (
+	maxBody  = 64 << 20
+	longPoll = 30 * time.Second
+)
+
+// NewHandler returns the API's handler:
+//
+//	PUT /v1/workloads               all workloads that there are
+//	GET /v1/names ?version=N        the names newer than N; waits up to 30 s for them
+//	GET /v1/proxies                 the state of every connected proxy
+func NewHandler(m Mesh) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("PUT /v1/workloads", func(w http.ResponseWriter, r *http.Request) {
+		var list []registry.Workload
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&list); err != nil {
+			http.Error(w, "the list of workloads: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		m.SetWorkloads(list)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("GET /v1/names", func(w http.ResponseWriter, r *http.Request) {
+		version, err := strconv.ParseInt(r.URL.Query().Get("version"), 10, 64)
+		if err != nil {
+			http.Error(w, "version is not a number", http.StatusBadRequest)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), longPoll)
+		defer cancel()
+		names, err := m.Names(ctx, version)
+		if err != nil && r.Context().Err() != nil {
+			return // nobody listens any more
+		}
+		answer(w, names)
+	})
+	mux.HandleFunc("GET /v1/proxies", func(w http.ResponseWriter, _ *http.Request) { answer(w, m.Proxies()) })
+	return mux
+}
+
+func answer(w http.ResponseWriter, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(text) // the client's departure is its own affair
+}
+
+// Client calls the API.
+type Client struct{ http *http.Client }
+
+// NewClient calls the API at a socket.
+func NewClient(socket string) *Client {
+	var d net.Dialer
+	return &Client{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
+	}}}
+}
+
+// SetWorkloads tells all workloads that there are.
+func (c *Client) SetWorkloads(ctx context.Context, list []registry.Workload) error {
+	body, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	_, err = c.do(ctx, http.MethodPut, "/v1/workloads", body)
+	return err
+}
+
+// Names waits for names newer than the version; it may return older ones after a
+// while.
+func (c *Client) Names(ctx context.Context, version int64) (n Names, err error) {
+	text, err := c.do(ctx, http.MethodGet, "/v1/names?version="+strconv.FormatInt(version, 10), nil)
+	if err != nil {
+		return n, err
+	}
+	return n, json.Unmarshal(text, &n)
+}
+
+// Proxies tells the state of every connected proxy.
+func (c *Client) Proxies(ctx context.Context) (list []push.ProxyStatus, err error) {
+	text, err := c.do(ctx, http.MethodGet, "/v1/proxies", nil)
+	if err != nil {
+		return nil, err
+	}
+	return list, json.Unmarshal(text, &list)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://mesh"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("the control plane answered %s: %s", resp.Status, bytes.TrimSpace(text))
+	}
+	return text, nil
+}

@@ -1,0 +1,190 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Resource is one resource, marshalled. It is immutable and shared by all the
+// connections that get it.
+type Resource struct {
+	Name    string
+	Version string // changes when Body does
+	Body    []byte // the message (Any.value)
+}
+
+// State is the desired state of one client: resources by type and name. It is
+// immutable once offered.
+type State struct {
+	Revision int64 // of the configuration it was made from
+	Types    map[string]map[string]*Resource
+}
+
+// Conn is one client's stream.
+type Conn struct {
+	// immutable
+	ID       uint64
+	Node     *corev3.Node
+	Identity *Identity // nil where nobody was asked
+	Since    time.Time
+	server   *Server
+	protocol protocol
+	wake     chan struct{} // one slot
+
+	mu      sync.Mutex
+	want    *State            // guarded by mu; nil before the first offer
+	watches map[string]*watch // guarded by mu
+	nonces  uint64            // guarded by mu
+	settled int64             // guarded by mu: the newest revision that was answered completely
+}
+
+func newConn(s *Server, id uint64, node *corev3.Node, who *Identity, p protocol) *Conn {
+	return &Conn{
+		ID: id, Node: node, Identity: who, Since: s.o.Now(), server: s, protocol: p,
+		wake: make(chan struct{}, 1), watches: map[string]*watch{}, settled: -1,
+	}
+}
+
+// Offer sets the state that the client should have. It replaces an offer that is
+// not sent yet. Any goroutine.
+func (c *Conn) Offer(s *State) {
+	c.mu.Lock()
+	c.want = s
+	c.mu.Unlock()
+	c.poke()
+}
+
+func (c *Conn) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// receiveLoop takes requests until the stream ends and returns why.
+func (c *Conn) receiveLoop(r request) error {
+	for {
+		if err := c.take(r); err != nil {
+			return err
+		}
+		c.poke()
+		c.server.o.Owner.Progress(c)
+		var err error
+		if r, err = c.protocol.receive(); err != nil {
+			if errors.Is(err, io.EOF) {
+				return io.EOF
+			}
+			return err
+		}
+	}
+}
+
+// take applies one request to the client's subscriptions.
+func (c *Conn) take(r request) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.watches[r.typeURL]
+	if w == nil {
+		if !slices.Contains(c.server.o.PushTypes, r.typeURL) {
+			return status.Errorf(codes.InvalidArgument, "type %q is not served", r.typeURL)
+		}
+		w = newWatch(r.typeURL, slices.Contains(c.server.o.FullTypes, r.typeURL))
+		c.watches[r.typeURL] = w
+		w.start(r)
+		return nil
+	}
+	if r.nonce != "" && !w.answer(r, c.server.o.Now()) {
+		return nil // an answer to a response that was superseded
+	}
+	if r.refused != "" {
+		c.server.o.Log.Warn("configuration refused by the proxy", "node", c.Node.GetId(), "type", w.shortType(), "error", r.refused)
+	}
+	w.change(r)
+	return nil
+}
+
+// sendLoop sends what is due until the stream ends.
+func (c *Conn) sendLoop(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		case <-c.wake:
+		}
+		before := c.settledRevision()
+		for r, ok := c.next(); ok; r, ok = c.next() {
+			if err := c.protocol.send(r); err != nil {
+				return err
+			}
+		}
+		if c.settledRevision() != before {
+			c.server.o.Owner.Progress(c)
+		}
+	}
+}
+
+// next finds the next response to send and books it; ok is false when there is
+// nothing to send before the client answers or the state changes.
+func (c *Conn) next() (r response, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.want == nil {
+		return r, false
+	}
+	waiting := false
+	for _, t := range c.server.o.PushTypes {
+		w := c.watches[t]
+		if w == nil {
+			continue
+		}
+		if w.due(c.want, c.protocol.incremental()) {
+			if len(w.outstanding) > 0 {
+				return r, false // its turn comes when the client has answered
+			}
+			return c.book(w, w.additions(c.want, c.protocol.incremental())), true
+		}
+		waiting = waiting || len(w.outstanding) > 0
+	}
+	if waiting {
+		return r, false
+	}
+	// Everything new is in force: what is no longer wanted may go, users first.
+	for _, t := range slices.Backward(c.server.o.PushTypes) {
+		if w := c.watches[t]; w != nil {
+			if res, removed, any := w.removals(c.want, c.protocol.incremental()); any {
+				return c.book(w, response{resources: res, removed: removed}), true
+			}
+		}
+	}
+	c.settled = c.want.Revision
+	return r, false
+}
+
+func (c *Conn) settledRevision() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.settled
+}
+
+// book notes a response as sent.
+func (c *Conn) book(w *watch, r response) response {
+	c.nonces++
+	r.typeURL, r.nonce = w.typeURL, strconv.FormatUint(c.nonces, 10)
+	r.version = fmt.Sprintf("%d/%d", c.want.Revision, c.nonces)
+	w.sent(r, c.want.Revision, c.server.o.Now())
+	return r
+}

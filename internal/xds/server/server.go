@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+// Identity is who a client has proved to be.
+type Identity struct {
+	Namespace      string
+	ServiceAccount string
+	Instance       string
+}
+
+// Authenticator tells who calls; an error refuses the stream.
+type Authenticator interface {
+	Authenticate(ctx context.Context) (Identity, error)
+}
+
+// Owner has the resources.
+type Owner interface {
+	// Connected is told of a stream whose node is known, and Offers it a state
+	// now or later. An error refuses the stream.
+	Connected(c *Conn) error
+	// Progress is told when a client has answered something. It must not block.
+	Progress(c *Conn)
+	// Disconnected is told once for each Connected that returned no error.
+	Disconnected(c *Conn)
+}
+
+// Options configure a Server.
+type Options struct {
+	Owner Owner
+	// Auth is nil for a server that anybody may ask: a plain listener on loopback.
+	Auth Authenticator
+	Log  *slog.Logger
+	// PushTypes is the order in which types are sent; types that are not in it
+	// are refused.
+	PushTypes []string
+	// FullTypes are the types whose state-of-the-world responses hold everything.
+	FullTypes []string
+	Now       func() time.Time
+}
+
+// Server implements the aggregated discovery service.
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+	o      Options
+	lastID atomic.Uint64
+}
+
+// New makes a server.
+func New(o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{o: o}
+}
+
+// Register adds the service to a gRPC server.
+func (s *Server) Register(to grpc.ServiceRegistrar) {
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(to, s)
+}
+
+// GRPCOptions are the options for a gRPC server of many idle streams: small and
+// shared buffers, and pings that find dead clients.
+func GRPCOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ReadBufferSize(4 << 10), grpc.WriteBufferSize(4 << 10), grpc.SharedWriteBuffer(true),
+		grpc.MaxConcurrentStreams(1000),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+	}
+}
+
+// DeltaAggregatedResources serves an incremental stream.
+func (s *Server) DeltaAggregatedResources(stream grpc.BidiStreamingServer[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]) error {
+	return serve(s, stream.Context(), deltaProtocol{stream})
+}
+
+// StreamAggregatedResources serves a state-of-the-world stream.
+func (s *Server) StreamAggregatedResources(stream grpc.BidiStreamingServer[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]) error {
+	return serve(s, stream.Context(), sotwProtocol{stream})
+}
+
+// protocol is the difference between the two forms of the service.
+type protocol interface {
+	// receive returns the next request in neutral form.
+	receive() (request, error)
+	send(r response) error
+	// incremental is false where responses of FullTypes hold everything and
+	// removals cannot be told otherwise.
+	incremental() bool
+}
+
+// request is a discovery request of either form.
+type request struct {
+	node        *corev3.Node
+	typeURL     string
+	nonce       string // of the response that is answered; "" for none
+	refused     string // the error of a NACK
+	subscribe   []string
+	unsubscribe []string
+	known       map[string]string // initial_resource_versions
+	// replace says that subscribe is the whole list (state of the world).
+	replace bool
+}
+
+// response is a discovery response of either form.
+type response struct {
+	typeURL   string
+	nonce     string
+	version   string
+	resources []*Resource
+	removed   []string
+}
+
+// serve runs one stream to its end.
+func serve(s *Server, ctx context.Context, p protocol) error {
+	var who *Identity
+	if s.o.Auth != nil {
+		id, err := s.o.Auth.Authenticate(ctx)
+		if err != nil {
+			return status.Error(codes.Unauthenticated, err.Error())
+		}
+		who = &id
+	}
+	first, err := p.receive()
+	if err != nil {
+		return err
+	}
+	if first.node.GetId() == "" {
+		return status.Error(codes.InvalidArgument, "the first request names no node")
+	}
+	if who != nil {
+		if err := owns(*who, first.node); err != nil {
+			return status.Error(codes.PermissionDenied, err.Error())
+		}
+	}
+	c := newConn(s, s.lastID.Add(1), first.node, who, p)
+	if err := s.o.Owner.Connected(c); err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	defer s.o.Owner.Disconnected(c)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // ends with the stream, which ends when serve returns
+		cancel(c.receiveLoop(first))
+	}()
+	return c.sendLoop(ctx)
+}
+
+// owns checks that a node speaks for its token's workload: a proxy gets its own
+// configuration and no other's.
+func owns(who Identity, node *corev3.Node) error {
+	f := node.GetMetadata().GetFields()
+	ns, sa := f["NAMESPACE"].GetStringValue(), f["SERVICE_ACCOUNT"].GetStringValue()
+	if ns != who.Namespace || sa != who.ServiceAccount {
+		return fmt.Errorf("the node says that it is %s/%s, its token says %s/%s", ns, sa, who.Namespace, who.ServiceAccount)
+	}
+	return nil
+}
