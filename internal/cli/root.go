@@ -45,6 +45,12 @@ func (e *ExitError) Unwrap() error { return e.Err }
 
 // commands lists the constructors of all commands, in the order of the help text.
 var commands = []func(*Env) *cobra.Command{
+	newApplyCommand,
+	newDeleteCommand,
+	newGetCommand,
+	newStatusCommand,
+	newValidateCommand,
+	newSampleCommand,
 	newVersionCommand,
 }
 

@@ -1,0 +1,112 @@
+// Package validate checks what the types of an object cannot say: Istio's and
+// Kubernetes' rules for the values of fields and for fields together. There is one
+// pure function per kind; messages are sentences for the author of the object.
+package validate
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	networking "istio.io/api/networking/v1alpha3"
+	security "istio.io/api/security/v1beta1"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// FieldError is one mistake in an object, or one warning about it.
+type FieldError struct {
+	File string // the object's Source.File; may be empty
+	Line int    // 1-based; 0 where the object did not come from a file
+	Ref  verdict.Ref
+	Path string // "spec.http[0].route[1].weight"; empty for the whole object
+	Msg  string // one sentence without a full stop
+}
+
+// Error gives the form of api.DecodeError: file, line, object, path, message.
+func (e *FieldError) Error() string {
+	return (&api.DecodeError{File: e.File, Line: e.Line, Object: e.Ref.String(), Path: e.Path, Msg: e.Msg}).Error()
+}
+
+// Object returns the mistakes of o, in the order of lines. An object with
+// mistakes must not come into force. Kinds that Lateen does not act on are
+// checked as to their names only.
+func Object(o *api.Object) []*FieldError {
+	c := check(o)
+	return c.errs
+}
+
+// Warnings returns what is allowed in o but probably not meant or deprecated.
+func Warnings(o *api.Object) []*FieldError {
+	c := check(o)
+	return c.warnings
+}
+
+// Error joins the mistakes of o; it is nil for a good object.
+func Error(o *api.Object) error {
+	var errs []error
+	for _, e := range Object(o) {
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
+}
+
+func check(o *api.Object) *checker {
+	c := &checker{object: o}
+	c.meta()
+	switch spec := o.Spec.(type) {
+	case *networking.VirtualService:
+		c.virtualService(spec)
+	case *networking.DestinationRule:
+		c.destinationRule(spec)
+	case *networking.Gateway:
+		c.gateway(spec)
+	case *security.PeerAuthentication:
+		c.peerAuthentication(spec)
+	case *corev1.Service:
+		c.service(spec)
+	case *appsv1.Deployment:
+		c.deployment(spec)
+	case *corev1.Secret:
+		c.secret(spec)
+	case *corev1.ConfigMap:
+		c.configMap(spec)
+	}
+	for _, list := range [][]*FieldError{c.errs, c.warnings} {
+		slices.SortStableFunc(list, func(a, b *FieldError) int { return cmp.Compare(a.Line, b.Line) })
+	}
+	return c
+}
+
+// checker collects what is wrong with one object.
+type checker struct {
+	object   *api.Object
+	errs     []*FieldError
+	warnings []*FieldError
+}
+
+func (c *checker) finding(path, format string, args ...any) *FieldError {
+	s := c.object.Source
+	return &FieldError{File: s.File, Line: s.LineOf(path), Ref: c.object.Ref(), Path: path, Msg: fmt.Sprintf(format, args...)}
+}
+
+func (c *checker) fail(path, format string, args ...any) {
+	c.errs = append(c.errs, c.finding(path, format, args...))
+}
+
+func (c *checker) warn(path, format string, args ...any) {
+	c.warnings = append(c.warnings, c.finding(path, format, args...))
+}
+
+func at(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
+func key(path, k string) string { return path + "[" + k + "]" }
+
+// oneOf formats a list of allowed words.
+func oneOf(words ...string) string { return strings.Join(words, ", ") }

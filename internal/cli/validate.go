@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/api/validate"
+)
+
+func newValidateCommand(env *Env) *cobra.Command {
+	var inputs inputFlags
+	cmd := &cobra.Command{
+		Use:   "validate -f FILE",
+		Short: "Check configuration files without a mesh",
+		Long: `Check Istio and Kubernetes objects in files, directories or standard input: their
+form and their values, as apply does. No mesh needs to run. The exit code is 65
+if something is wrong.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			if len(inputs.files) == 0 {
+				return usage("must specify -f")
+			}
+			return validateInputs(env, &inputs)
+		},
+	}
+	inputs.register(cmd, "check")
+	return cmd
+}
+
+func validateInputs(env *Env, inputs *inputFlags) error {
+	files, err := inputs.read(env)
+	if err != nil {
+		return err
+	}
+	mistakes := 0
+	for _, f := range files {
+		objects, err := api.Decode(bytes.NewReader(f.Content), f.Name)
+		before := mistakes
+		for _, e := range api.DecodeErrors(err) {
+			mistakes++
+			fmt.Fprintln(env.Err, e)
+		}
+		for _, o := range objects {
+			for _, e := range validate.Object(o) {
+				mistakes++
+				fmt.Fprintln(env.Err, e)
+			}
+			for _, w := range validate.Warnings(o) {
+				fmt.Fprintln(env.Err, "Warning: "+w.Error())
+			}
+		}
+		if mistakes == before {
+			fmt.Fprintf(env.Out, "%q is valid (%s)\n", f.Name, count(len(objects), "object", "objects"))
+		}
+	}
+	if mistakes > 0 {
+		return &ExitError{Code: ExitBadData, Err: fmt.Errorf("%s found", count(mistakes, "error", "errors"))}
+	}
+	return nil
+}
