@@ -116,8 +116,12 @@ type Outcome struct {
 	BytesReceived int64 // body bytes from the client
 	BytesSent     int64 // body bytes to the client
 	Duration      int64 // request's first byte to response's last byte
-	Reason        Reason
-	Response      *Response // nil if none was
+	// RequestDuration is from the request's first byte to its last, and
+	// ResponseDuration from the request's first byte to the response's first; 0
+	// where that was never reached.
+	RequestDuration, ResponseDuration int64
+	Reason                            Reason
+	Response                          *Response // nil if none was
 }
 
 // ServerConn is one downstream connection.

@@ -2,82 +2,112 @@ package stream
 
 import "strings"
 
+// Name is a header field name, interned so that look-ups compare an integer or
+// a few bytes. Make Names when configuration is built, not while serving.
+type Name struct {
+	lower string
+	id    uint16 // position in the table of known names, 0 for other names
+}
+
+// String gives the lower-case name.
+func (n Name) String() string { return n.lower }
+
+// ID is the name's position in the table of known names, 0 for other names. It
+// is stable within a process only.
+func (n Name) ID() uint16 { return n.id }
+
+// Is reports whether n and o are the same name.
+func (n Name) Is(o Name) bool { return n.lower == o.lower }
+
 // Names that the proxy itself reads or writes. N returns the same values.
 var (
-	Authorization       = N("authorization")
-	Connection          = N("connection")
-	ContentLength       = N("content-length")
-	ContentType         = N("content-type")
-	Cookie              = N("cookie")
-	Date                = N("date")
-	EnvoyAttemptCount   = N("x-envoy-attempt-count")
-	EnvoyDecorator      = N("x-envoy-decorator-operation")
-	EnvoyExpectedRqTime = N("x-envoy-expected-rq-timeout-ms")
-	EnvoyOriginalPath   = N("x-envoy-original-path")
-	EnvoyOverloaded     = N("x-envoy-overloaded")
-	EnvoyPeerMetadata   = N("x-envoy-peer-metadata")
-	EnvoyPeerMetadataID = N("x-envoy-peer-metadata-id")
-	EnvoyServiceTime    = N("x-envoy-upstream-service-time")
-	Expect              = N("expect")
-	ForwardedClientCert = N("x-forwarded-client-cert")
-	ForwardedFor        = N("x-forwarded-for")
-	ForwardedHost       = N("x-forwarded-host")
-	ForwardedProto      = N("x-forwarded-proto")
-	GRPCStatus          = N("grpc-status")
-	Host                = N("host")
-	KeepAlive           = N("keep-alive")
-	Location            = N("location")
-	ProxyConnection     = N("proxy-connection")
-	RequestID           = N("x-request-id")
-	Server              = N("server")
-	SetCookie           = N("set-cookie")
-	TE                  = N("te")
-	Trailer             = N("trailer")
-	TransferEncoding    = N("transfer-encoding")
-	Upgrade             = N("upgrade")
-	UserAgent           = N("user-agent")
-	Via                 = N("via")
+	Authorization       = known("authorization")
+	Connection          = known("connection")
+	ContentLength       = known("content-length")
+	ContentType         = known("content-type")
+	Cookie              = known("cookie")
+	Date                = known("date")
+	EnvoyAttemptCount   = known("x-envoy-attempt-count")
+	EnvoyDecorator      = known("x-envoy-decorator-operation")
+	EnvoyExpectedRqTime = known("x-envoy-expected-rq-timeout-ms")
+	EnvoyOriginalPath   = known("x-envoy-original-path")
+	EnvoyOverloaded     = known("x-envoy-overloaded")
+	EnvoyPeerMetadata   = known("x-envoy-peer-metadata")
+	EnvoyPeerMetadataID = known("x-envoy-peer-metadata-id")
+	EnvoyServiceTime    = known("x-envoy-upstream-service-time")
+	Expect              = known("expect")
+	ForwardedClientCert = known("x-forwarded-client-cert")
+	ForwardedFor        = known("x-forwarded-for")
+	ForwardedHost       = known("x-forwarded-host")
+	ForwardedProto      = known("x-forwarded-proto")
+	GRPCStatus          = known("grpc-status")
+	Host                = known("host")
+	KeepAlive           = known("keep-alive")
+	Location            = known("location")
+	ProxyConnection     = known("proxy-connection")
+	RequestID           = known("x-request-id")
+	Server              = known("server")
+	SetCookie           = known("set-cookie")
+	TE                  = known("te")
+	Trailer             = known("trailer")
+	TransferEncoding    = known("transfer-encoding")
+	Upgrade             = known("upgrade")
+	UserAgent           = known("user-agent")
+	Via                 = known("via")
 )
 
-// known maps lower-case names to ids. It is filled while package variables are
-// initialised, before anything serves, and only read afterwards.
-var known = map[string]uint16{}
+// table finds known names. It is filled by known while this package's variables
+// are initialised, and never changes afterwards: ids that heads hold stay valid.
+var table nameTable
 
-// knownByLen lists known names by length, to find the id of parsed bytes
-// without making a string.
-var knownByLen [64][]Name
+// nameTable is a hash table with open addressing over length, first and last
+// letter.
+type nameTable struct {
+	slots [256]Name
+	n     uint16
+}
+
+func nameHash[B string | []byte](b B) uint8 {
+	first, last := b[0]|0x20, b[len(b)-1]|0x20
+	return uint8(len(b))*37 + first*11 + last*3
+}
+
+// known gives the next id to a lower-case name.
+func known(lower string) Name {
+	table.n++
+	n := Name{lower: lower, id: table.n}
+	i := nameHash(lower)
+	for table.slots[i].id != 0 {
+		i++
+	}
+	table.slots[i] = n
+	return n
+}
+
+// KnownName finds a known name by its bytes in any case; the zero Name if it is
+// not known.
+func KnownName(b []byte) Name {
+	if len(b) == 0 {
+		return Name{}
+	}
+	for i := nameHash(b); ; i++ {
+		n := &table.slots[i]
+		if n.id == 0 {
+			return Name{}
+		}
+		if equalFold(b, n.lower) {
+			return *n
+		}
+	}
+}
+
+func knownID(b []byte) uint16 { return KnownName(b).id }
 
 // N interns a header name; any case.
 func N(name string) Name {
 	lower := strings.ToLower(name)
-	return Name{lower: lower, id: known[lower]}
-}
-
-func init() {
-	// The table is made here and not in N, so that names interned later cannot
-	// change ids that heads already hold.
-	for _, p := range []*Name{
-		&Authorization, &Connection, &ContentLength, &ContentType, &Cookie, &Date, &EnvoyAttemptCount, &EnvoyDecorator,
-		&EnvoyExpectedRqTime, &EnvoyOriginalPath, &EnvoyOverloaded, &EnvoyPeerMetadata, &EnvoyPeerMetadataID,
-		&EnvoyServiceTime, &Expect, &ForwardedClientCert, &ForwardedFor, &ForwardedHost, &ForwardedProto, &GRPCStatus,
-		&Host, &KeepAlive, &Location, &ProxyConnection, &RequestID, &Server, &SetCookie, &TE, &Trailer,
-		&TransferEncoding, &Upgrade, &UserAgent, &Via,
-	} {
-		p.id = uint16(len(known) + 1)
-		known[p.lower] = p.id
-		knownByLen[len(p.lower)] = append(knownByLen[len(p.lower)], *p)
+	if n := KnownName([]byte(lower)); n.id != 0 {
+		return n
 	}
-}
-
-// knownID finds the id of a name in any case; 0 if it is not known.
-func knownID(b []byte) uint16 {
-	if len(b) >= len(knownByLen) {
-		return 0
-	}
-	for _, n := range knownByLen[len(b)] {
-		if equalFold(b, n.lower) {
-			return n.id
-		}
-	}
-	return 0
+	return Name{lower: lower}
 }

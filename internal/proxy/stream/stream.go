@@ -107,8 +107,15 @@ type Stream struct {
 	Start    time.Time // when the request's first byte was seen
 	Route    RouteEntry
 	Upstream Upstream
+	// UpstreamALPN replaces the protocols that TLS connections to the upstream offer
+	// (the istio.alpn filter); nil leaves the cluster's. It is not written to.
+	UpstreamALPN []string
+	// Delayed is set when a delay was injected on purpose: the log adds Envoy's flag
+	// DI to that of the outcome.
+	Delayed bool
 	// Tags are short facts that filters leave for logs and metrics.
 	slots [8]any
+	ends  []Recycler // by OnRecycle
 
 	// Codec is the downstream side of the exchange; set by the codec.
 	Codec Codec
@@ -124,21 +131,40 @@ type Stream struct {
 type Codec interface {
 	// Inform sends an informational response (1xx) at once.
 	Inform(status int, h *Head) error
-	// Abort wakes a blocked read or write of the downstream side. Any goroutine.
+	// Abort wakes a blocked read or write of the downstream side. It is called at
+	// most once per exchange, by any goroutine, with the stream locked: it must not
+	// block, nor call the stream.
 	Abort(Reason)
 }
 
 // Canceler is a blocking step that a stream is in: a wait for upstream, a sleep.
 type Canceler interface {
-	// Cancel makes the step return soon with the reason as its error. Any goroutine.
+	// Cancel makes the step return soon with the reason as its error. It is called
+	// by any goroutine with the stream locked: it must not block, nor call the
+	// stream.
 	Cancel(Reason)
 }
+
+// Recycler is pooled state of a filter that observers may still read, through the
+// response or the stream, when the filter has returned.
+type Recycler interface{ Recycle() }
+
+// OnRecycle has r.Recycle called once the observers have run. A stream that is
+// dropped without being recycled calls nothing: its state goes with it.
+func (s *Stream) OnRecycle(r Recycler) { s.ends = append(s.ends, r) }
 
 // Recycle clears the stream for its next exchange, keeping memory. Only the codec
 // that owns the stream calls it, after the observers.
 func (s *Stream) Recycle() {
+	for i, r := range s.ends {
+		s.ends[i] = nil
+		r.Recycle()
+	}
+	s.ends = s.ends[:0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ID, s.Conn, s.Route, s.Start = 0, nil, nil, time.Time{}
-	s.Upstream = Upstream{}
+	s.Upstream, s.UpstreamALPN, s.Delayed = Upstream{}, nil, false
 	s.slots = [8]any{}
 	s.reset, s.isReset, s.canceler, s.done = Reason{}, false, nil, nil
 	r := &s.Request
@@ -161,23 +187,25 @@ func (s *Stream) Inform(status int, h *Head) error {
 
 // Reset gives the exchange up. The first call wins; it wakes whatever the
 // stream's goroutine waits for. Any goroutine may call it.
+//
+// Codec.Abort and Canceler.Cancel run under the stream's lock: once Enter or
+// Recycle has returned, no call on behalf of an earlier step or exchange is
+// running or can follow, so that connections and streams may be reused at once.
 func (s *Stream) Reset(r Reason) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.isReset {
-		s.mu.Unlock()
 		return
 	}
 	s.isReset, s.reset = true, r
-	c := s.canceler
 	if s.done != nil {
 		close(s.done)
 	}
-	s.mu.Unlock()
-	if c != nil {
-		c.Cancel(r)
-	}
 	if s.Codec != nil {
 		s.Codec.Abort(r)
+	}
+	if s.canceler != nil {
+		s.canceler.Cancel(r)
 	}
 }
 
@@ -193,11 +221,10 @@ func (s *Stream) ResetReason() (r Reason, reset bool) {
 // once.
 func (s *Stream) Enter(c Canceler) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.canceler = c
-	r, reset := s.reset, s.isReset
-	s.mu.Unlock()
-	if reset && c != nil {
-		c.Cancel(r)
+	if s.isReset && c != nil {
+		c.Cancel(s.reset)
 	}
 }
 

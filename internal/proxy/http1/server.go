@@ -1,0 +1,259 @@
+package http1
+
+import (
+	"io"
+	"sync"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
+	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+)
+
+// ServerConn is the server side of one HTTP/1.1 connection. It implements
+// stream.ServerConn.
+//
+// Locks, outermost first: an alarm's, mu, the stream's, abortMu.
+type ServerConn struct {
+	// immutable
+	t      rawio.Transport
+	info   *stream.Conn
+	o      ServerOptions
+	scheme string
+	codec  serverCodec
+	idle   *stream.Alarm // nil where the time-out is off; so are the others
+	slow   *stream.Alarm // the head's or request's time-out
+	silent *stream.Alarm // nothing moves in an exchange
+
+	// of the serving goroutine, reused by every exchange
+	src     source
+	out     sink
+	stream  stream.Stream
+	body    body
+	f       framing
+	outcome stream.Outcome
+	now     time.Time // the last clock reading
+	lastID  uint64
+	linger  bool // unread bytes may be under way: close in steps
+
+	mu       sync.Mutex
+	waiting  bool          // guarded by mu: between exchanges
+	active   bool          // guarded by mu: a handler or its response is under way
+	tunnel   bool          // guarded by mu: half-close is legitimate
+	gone     bool          // guarded by mu: the client closed its direction
+	draining bool          // guarded by mu
+	expired  bool          // guarded by mu: a time-out ended the reading of a head, or the waiting
+	closed   bool          // guarded by mu
+	reason   stream.Reason // guarded by mu: why closed
+
+	abortMu    sync.Mutex
+	aborted    bool // guarded by abortMu: the stream was reset before its response began
+	responding bool // guarded by abortMu
+
+	wmu       sync.Mutex
+	headBegun bool // guarded by wmu: the final head is being written
+	continued bool // guarded by wmu: 100 was sent
+}
+
+var _ stream.ServerConn = (*ServerConn)(nil)
+
+// NewServerConn makes the server side over t, which it takes over: Serve closes
+// it. info holds the connection's facts for its streams.
+func NewServerConn(t rawio.Transport, info *stream.Conn, o ServerOptions) *ServerConn {
+	o.defaults()
+	c := &ServerConn{t: t, info: info, o: o, scheme: "http"}
+	if info.TLS != nil {
+		c.scheme = "https"
+	}
+	c.src.t, c.out.t = t, t
+	c.codec.c = c
+	c.body.owner, c.body.src = &c.codec, &c.src
+	c.body.maxHead, c.body.maxHeaders = o.MaxHeadBytes, o.MaxHeaders
+	c.stream.Codec = &c.codec
+	c.now = o.Now()
+	if o.IdleTimeout > 0 {
+		c.idle = stream.NewAlarm(c.expire)
+	}
+	if o.HeadersTimeout > 0 || o.RequestTimeout > 0 {
+		c.slow = stream.NewAlarm(c.expire)
+	}
+	if o.StreamIdleTimeout > 0 {
+		c.silent = stream.NewAlarm(func() { c.reset(stream.Reason{Code: stream.IdleTimeout}) })
+	}
+	return c
+}
+
+// Serve implements stream.ServerConn. It closes the transport before it returns.
+// The reason is None where the client ended an idle connection, or where the last
+// answer announced the end.
+func (c *ServerConn) Serve(h stream.Handler) stream.Reason {
+	stop, err := c.o.Watch.Add(c.t, c.hangup)
+	if err != nil {
+		c.o.Log.Warn("hang-ups of a client are not watched", "err", err, "remote", c.t.RemoteAddr())
+	}
+	defer c.end(stop)
+	for {
+		if r, ok := c.await(); !ok {
+			return r
+		}
+		if r, keep := c.exchange(h); !keep {
+			return c.final(r)
+		}
+	}
+}
+
+// end closes everything down. A close while bytes of the client are unread, or
+// arrive later, would reset the connection and could destroy the answer before the
+// client has read it (RFC 9112 §9.6): end our direction, read for a while, close.
+func (c *ServerConn) end(stop func()) {
+	stop()
+	for _, a := range []*stream.Alarm{c.idle, c.slow, c.silent} {
+		if a != nil {
+			a.Close()
+		}
+	}
+	c.mu.Lock()
+	linger := c.linger && !c.closed && !c.gone
+	c.mu.Unlock()
+	if linger && c.t.CloseWrite() == nil && c.t.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		for n := 0; n < lingerBytes; n += len(c.src.buffered()) {
+			if c.src.fill(lingerBytes) != nil {
+				break
+			}
+		}
+	}
+	c.src.drop()
+	c.out.drop()
+	// What could be sent was sent; there is nobody left to tell of an error.
+	_ = c.t.Close()
+}
+
+const (
+	lingerTime  = time.Second
+	lingerBytes = 256 << 10
+	// maxDiscard is how much of a request body that nobody wanted is read, to keep
+	// the connection.
+	maxDiscard = 64 << 10
+)
+
+// await waits for the first byte of the next request.
+func (c *ServerConn) await() (stream.Reason, bool) {
+	if len(c.src.buffered()) > 0 {
+		return stream.Reason{}, true
+	}
+	c.src.drop()
+	c.mu.Lock()
+	if c.closed || c.draining {
+		defer c.mu.Unlock()
+		return c.endReason(), false
+	}
+	c.waiting = true
+	c.mu.Unlock()
+	if c.idle != nil {
+		c.idle.Set(c.now.Add(c.o.IdleTimeout))
+	}
+	err := c.src.fill(0)
+	if c.idle != nil {
+		c.idle.Stop()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = false
+	if err == nil {
+		if c.draining && !c.closed {
+			// The request was faster than Drain, which has set a past deadline.
+			err = c.t.SetReadDeadline(time.Time{})
+		}
+		if err == nil {
+			return stream.Reason{}, true
+		}
+	}
+	switch {
+	case c.closed || c.draining:
+		return c.endReason(), false
+	case c.expired:
+		return stream.Reason{Code: stream.IdleTimeout, Detail: "no request"}, false
+	case err == io.EOF:
+		return stream.Reason{}, false
+	}
+	return stream.Reason{Code: stream.DownstreamGone, Detail: err.Error()}, false
+}
+
+// final is the reason of a connection whose last exchange ended with r.
+func (c *ServerConn) final(r stream.Reason) stream.Reason {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || r.Code == stream.None && c.draining {
+		return c.endReason()
+	}
+	return r
+}
+
+// endReason is called with mu held.
+func (c *ServerConn) endReason() stream.Reason {
+	if c.closed {
+		return c.reason
+	}
+	return stream.Reason{Code: stream.Draining}
+}
+
+// expire is called by the alarms for waiting and for a request's arrival.
+func (c *ServerConn) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.active {
+		c.stream.Reset(stream.Reason{Code: stream.RequestTimeout})
+		return
+	}
+	c.expired = true
+	// It fails only on a closed transport, whose reader is awake already.
+	_ = c.t.SetReadDeadline(rawio.Past)
+}
+
+// reset resets the exchange that is under way, if any.
+func (c *ServerConn) reset(r stream.Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.active {
+		c.stream.Reset(r)
+	}
+}
+
+// hangup is told by the watch that the client closed its direction. As in Envoy,
+// that cancels an exchange that has no answer yet; a tunnel is half-closed by it.
+func (c *ServerConn) hangup() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+	if c.active && !c.tunnel {
+		c.stream.Reset(goneReason)
+	}
+}
+
+var goneReason = stream.Reason{Code: stream.DownstreamGone, Detail: "client closed"}
+
+// Drain implements stream.ServerConn.
+func (c *ServerConn) Drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining {
+		return
+	}
+	c.draining = true
+	if c.waiting {
+		_ = c.t.SetReadDeadline(rawio.Past) // as in expire
+	}
+}
+
+// Close implements stream.ServerConn.
+func (c *ServerConn) Close(r stream.Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed, c.reason = true, r
+	if c.active {
+		c.stream.Reset(r)
+	}
+	_ = c.t.SetDeadline(rawio.Past) // as in expire
+}
