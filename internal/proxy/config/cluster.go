@@ -15,9 +15,15 @@ type Cluster struct {
 	EDSName        string     // service_name; the cluster's name where it is unset
 	Static         *Endpoints // STATIC, STRICT_DNS, LOGICAL_DNS: the inline assignment
 	DNS            []DNSHost  // STRICT_DNS, LOGICAL_DNS
+	DNSFamily      DNSFamily
+	DNSRefresh     time.Duration // default 5 s
 	Policy         Policy
-	ChoiceCount    int // least request; default 2
-	ActiveBias     float64
+	ChoiceCount    int           // least request; default 2
+	ActiveBias     float64       // least request: active_request_bias; default 1
+	SlowStart      *SlowStart    // nil: off
+	RingMin        uint64        // ring hash: minimum_ring_size, default 1024
+	RingMax        uint64        // ring hash: maximum_ring_size, default 8 Mi
+	TableSize      uint64        // Maglev: table_size, default 65537
 	ConnectTimeout time.Duration // default 5 s
 	TLS            *UpstreamTLS  // nil: plain text
 	// TLSMatches pick the transport by the endpoint's
@@ -36,6 +42,14 @@ type Cluster struct {
 	// PeerExchange is set by the cluster's istio.metadata_exchange filter.
 	PeerExchange bool
 	Metadata     Metadata
+}
+
+// SlowStart is envoy.config.cluster.v3.Cluster.SlowStartConfig: the weight of a
+// new endpoint grows over Window.
+type SlowStart struct {
+	Window     time.Duration
+	Aggression float64 // default 1: linear
+	MinPercent float64 // of the full weight; default 10
 }
 
 // ClusterType is the discovery type.
@@ -71,10 +85,22 @@ const (
 	SpeakALPN       // auto_config
 )
 
+// DNSFamily is dns_lookup_family: which addresses of a name are used.
+type DNSFamily uint8
+
+const (
+	DNSAuto DNSFamily = iota // IPv6, and IPv4 where there is none
+	DNSV4Only
+	DNSV6Only
+	DNSV4Preferred
+	DNSAll
+)
+
 // DNSHost is a name to resolve.
 type DNSHost struct {
-	Host string
-	Port uint16
+	Host     string
+	Port     uint16
+	Priority uint32
 	// Template holds the endpoint's other properties.
 	Template Endpoint
 }
@@ -195,6 +221,10 @@ type FilterBuilder interface {
 	Name() string // "envoy.filters.http.fault"
 	// TypeURLs are the accepted types, with "type.googleapis.com/".
 	TypeURLs() []string
+	// Parse reads a configuration. A configuration that came as a TypedStruct is
+	// handed over under its inner type URL: as the bytes of that message where the
+	// type is linked into the program, else (Istio's own types) as those of a
+	// google.protobuf.Struct. Bytes may be empty: everything at its default.
 	Parse(typeURL string, value []byte) (any, error)
 	// ParseOverride reads a typed_per_filter_config entry.
 	ParseOverride(typeURL string, value []byte) (any, error)
@@ -207,7 +237,13 @@ type FilterBuilder interface {
 
 // Deps is what parsing needs from outside.
 type Deps struct {
+	// Filters are the known HTTP filters. A filter's index is its slot
+	// (HTTPFilter.Slot, Route.Override, stream.Stream.Slot) in every chain, so that
+	// route tables parse without the listeners that use them.
 	Filters []FilterBuilder
+	// Gateway is set for a node of type router: its outbound listeners are the
+	// mesh's edge (Listener.Dir is stream.Gateway).
+	Gateway bool
 	// Cluster returns the run-time handle for a cluster name; nil in offline use.
 	Cluster func(name string) any
 }

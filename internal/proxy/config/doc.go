@@ -6,6 +6,9 @@
 // parsing fails with an error that names the resource and the field path: the
 // resource is then rejected (NACK) and the last good one stays.
 //
+// The tables in the files strict_*.go say for each field of each message what
+// becomes of it; whoever makes parsing read another field lists it there.
+//
 // Nodes hold no parent pointers: a request pins its route, a connection its
 // filter chain, and nothing else of the configuration.
 package config

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/proxy/config/format"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
 
@@ -70,6 +71,7 @@ type FilterChain struct {
 	PeerExchange bool
 	HTTP         *HTTP // exactly one of HTTP and TCP is set
 	TCP          *TCP
+	Metadata     Metadata
 	// Runtime is the proxy's own node for the chain, set when it is built.
 	Runtime any
 }
@@ -77,6 +79,7 @@ type FilterChain struct {
 // HTTP is envoy.extensions.filters.network.http_connection_manager.v3.
 type HTTP struct {
 	StatPrefix string
+	Codec      Codec
 	// RouteName names the route table (RDS); Inline is set instead for an inline one.
 	RouteName   string
 	Inline      *RouteTable
@@ -114,6 +117,15 @@ type HTTP struct {
 	Proxy100Continue  bool
 	Stats             *Stats // the istio.stats filter, nil where it is absent
 }
+
+// Codec is codec_type: which protocols a client may speak.
+type Codec uint8
+
+const (
+	CodecAuto Codec = iota // by ALPN, else by the first bytes
+	CodecHTTP1
+	CodecHTTP2
+)
 
 // ClientCertMode is forward_client_cert_details.
 type ClientCertMode uint8
@@ -163,8 +175,12 @@ type Stats struct {
 // AccessLog is one access-log sink: a file and a format.
 type AccessLog struct {
 	Path   string // "/dev/stdout" and "/dev/stderr" go to the proxy's own streams
-	Format string // Envoy's command operators; "" takes Envoy's default
-	JSON   map[string]any
+	Format string // the text format as written; "" took Envoy's default
+	// Text is the compiled text format; nil where JSON is set.
+	Text *format.Program
+	// JSON is the JSON format: values are maps, lists, numbers, booleans, nil, and
+	// strings with command operators, all of which compile.
+	JSON map[string]any
 }
 
 // Metadata is the part of a resource's filter metadata that the proxy keeps:

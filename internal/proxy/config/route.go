@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/proxy/config/format"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
 
@@ -32,8 +33,9 @@ type VirtualHost struct {
 	ResponseHeaders HeaderOps
 	AttemptCount    bool  // include_request_attempt_count: send x-envoy-attempt-count upstream
 	AttemptCountRsp bool  // include_attempt_count_in_response
-	Overrides       []any // by filter slot
-	Index           any   // package match's index over Routes; nil for a short list
+	Overrides       []any // by filter slot; the table's are merged in
+	Metadata        Metadata
+	Index           any // package match's index over Routes; nil for a short list
 }
 
 // Route is one route with everything resolved into it: a request pins it alone.
@@ -45,10 +47,13 @@ type Route struct {
 	Redirect *Redirect
 	Direct   *Direct
 
-	// Ops in the order in which they apply: route, virtual host, table
-	// (most_specific_header_mutations_wins is false), without empty ones.
+	// Ops in the order in which they apply, without empty ones: route, virtual host,
+	// table, or the other way round where most_specific_header_mutations_wins. Those
+	// of a weighted cluster (WeightedCluster.RequestHeaders) come before the route's,
+	// or after them where ClusterOpsLast.
 	RequestHeaders  []HeaderOps
 	ResponseHeaders []HeaderOps
+	ClusterOpsLast  bool
 	Operation       string // decorator.operation
 	AttemptCount    bool
 	AttemptCountRsp bool
@@ -129,7 +134,8 @@ type QueryMatch struct {
 	Value StringMatch
 }
 
-// HeaderOps are header changes in Envoy's order: removals after additions.
+// HeaderOps are header changes in the order in which Envoy makes them: removals,
+// then additions, so that a rule can replace a field.
 type HeaderOps struct {
 	Add    []HeaderAdd
 	Remove []stream.Name
@@ -140,7 +146,7 @@ type HeaderOps struct {
 type HeaderAdd struct {
 	Name      stream.Name
 	Value     string
-	Format    any // parsed operators, nil for a plain value
+	Format    *format.Program // parsed operators, nil for a plain value
 	Action    HeaderAction
 	KeepEmpty bool
 }
@@ -170,7 +176,7 @@ type Forward struct {
 	AppendXFH       bool // append_x_forwarded_host
 
 	Timeout        time.Duration // 0: none (the parser applies Envoy's default of 15 s where the field is unset)
-	IdleTimeout    time.Duration // 0: the connection manager's
+	IdleTimeout    time.Duration // 0: the connection manager's; negative: none
 	MaxDuration    time.Duration // 0: none
 	Retry          *Retry        // nil: no retries
 	Mirrors        []Mirror

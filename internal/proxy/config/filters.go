@@ -1,0 +1,18 @@
+package config
+
+import routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+// ParseHeaderMatches reads the header matchers of a filter's configuration; the
+// error names the filter and the field.
+func ParseHeaderMatches(filter string, ms []*routev3.HeaderMatcher) ([]HeaderMatch, error) {
+	s := root("filter", filter)
+	var list []HeaderMatch
+	for i, m := range ms {
+		h, err := parseHeaderMatch(s.item("headers", i), m)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, h)
+	}
+	return list, nil
+}
