@@ -1,0 +1,107 @@
+package router
+
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+)
+
+// mayRepeat reports whether sending the request again can do harm: not if it was
+// provably not delivered, nor if it may be repeated by its method.
+func (c *call) mayRepeat(d stream.Delivery) bool {
+	return d != stream.Maybe || c.r.o.RetryUnsafe || idempotent(c.s.Request.Method)
+}
+
+// retryFailure decides on a retry after a try without an answer.
+func (c *call) retryFailure(f *failure) bool {
+	return c.policy.wantsFailure(f) && c.mayRepeat(f.delivery) && c.another()
+}
+
+// retryAnswer decides on a retry after an answer that the policy names.
+func (c *call) retryAnswer(resp *stream.Response) bool {
+	if c.policy.on == 0 || resp.Tunnel != nil || !c.policy.wantsAnswer(resp) {
+		return false
+	}
+	d := stream.Maybe
+	if c.peerSaysUnsent(resp) {
+		d = stream.Refused
+	}
+	return c.mayRepeat(d) && c.another()
+}
+
+// peerSaysUnsent reads the word of the peer's proxy that its application never saw
+// the request.
+func (c *call) peerSaysUnsent(resp *stream.Response) bool {
+	tls := c.s.Upstream.TLS
+	return tls != nil && tls.Mutual && resp.Has(fieldDelivery)
+}
+
+// another takes one retry from the policy and the budget.
+func (c *call) another() bool {
+	stats := c.cluster.Stats()
+	switch {
+	case c.given() || !c.upload.replayable():
+		return false
+	case c.policy.left <= 0:
+		if c.policy.total > 0 {
+			stats.RqRetryLimit.Add(1)
+		}
+		return false
+	case !c.requestsRetriable():
+		return false
+	}
+	if c.retry {
+		c.cluster.EndRetry(c.tried.Priority)
+		c.retry = false
+	}
+	if !c.cluster.StartRetry(c.tried.Priority) {
+		return false
+	}
+	c.retry = true
+	c.policy.left--
+	return true
+}
+
+// requestsRetriable holds retriable_request_headers.
+func (c *call) requestsRetriable() bool {
+	p := c.policy.retry
+	return p == nil || len(p.RetriableReqs) == 0 || anyRequest(p.RetriableReqs, &c.s.Request)
+}
+
+// discard ends a try whose answer is not passed on.
+func (c *call) discard(resp *stream.Response) {
+	status := resp.Status
+	if resp.Body != nil {
+		resp.Body.Close(stream.Reason{Detail: "the answer is retried"})
+	}
+	c.endTry(stream.Reason{Detail: "the answer is retried"}, status, false)
+}
+
+// backOff waits before the next try. An error ends the exchange.
+func (c *call) backOff() error {
+	n := c.policy.total - c.policy.left
+	d := c.policy.backOff(n, c.r.o.Rand())
+	c.nextTry()
+	w := sleeper{woken: make(chan stream.Reason, 1)}
+	c.Enter(w)
+	defer c.Enter(nil)
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case r := <-w.woken:
+		return stoppedError(r)
+	}
+}
+
+// sleeper is a wait that can be given up.
+type sleeper struct{ woken chan stream.Reason }
+
+// Cancel implements stream.Canceler.
+func (w sleeper) Cancel(r stream.Reason) {
+	select {
+	case w.woken <- r:
+	default:
+	}
+}

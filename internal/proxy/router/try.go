@@ -1,0 +1,235 @@
+package router
+
+import (
+	"errors"
+
+	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/proxy/upstream"
+)
+
+// maxSilent bounds the tries that are repeated without a policy, because a kept
+// connection turned out to be closed before anything was sent.
+const maxSilent = 3
+
+// failure says why a try gave no answer.
+type failure struct {
+	err      error // *stream.Reply or stream.Reason
+	code     stream.Code
+	delivery stream.Delivery
+	stale    bool // on a connection that had served before
+}
+
+// run makes tries until one gives an answer to pass on.
+func (c *call) run() (*stream.Response, error) {
+	if err := c.prepare(); err != nil {
+		return nil, err
+	}
+	c.s.Enter(c)
+	for silent := 0; ; {
+		c.s.Upstream.Attempts++
+		c.countAttempt()
+		resp, f := c.try()
+		if f == nil {
+			if c.retryAnswer(resp) {
+				c.discard(resp)
+				if err := c.backOff(); err != nil {
+					return nil, c.fail(err)
+				}
+				continue
+			}
+			return c.deliver(resp)
+		}
+		if f.stale && f.delivery == stream.Unsent && silent < maxSilent && c.upload.replayable() && !c.given() {
+			silent++
+			c.s.Upstream.Attempts--
+			c.nextTry()
+			continue
+		}
+		if !c.retryFailure(f) {
+			return nil, c.fail(f.err)
+		}
+		if err := c.backOff(); err != nil {
+			return nil, c.fail(err)
+		}
+	}
+}
+
+// given reports that the exchange was given up as a whole.
+func (c *call) given() bool {
+	_, _, whole := c.verdict()
+	return whole
+}
+
+// try makes one try, up to the answer's head.
+func (c *call) try() (*stream.Response, *failure) {
+	c.done = false
+	lease, err := c.cluster.Acquire(c.s, &c.tried)
+	if err != nil {
+		c.done = true
+		return nil, c.acquireFailure(err)
+	}
+	ex, err := lease.Open(c.s)
+	if err != nil {
+		lease.Release(upstream.Outcome{Reason: stream.UpstreamReset})
+		c.done = true
+		return nil, &failure{err: resetReply(err), code: stream.UpstreamReset, delivery: stream.Unsent, stale: true}
+	}
+	c.lease, c.ex = lease, ex
+	c.chosen()
+	c.Enter(ex)
+	c.armTry()
+	sendErr := c.upload.send(&c.s.Request, ex)
+	if sendErr == nil || ex.Delivery() != stream.Unsent {
+		// After a failed write too: an endpoint may answer and close without reading
+		// the body.
+		resp, err := c.receive(ex)
+		if err == nil {
+			return resp, nil
+		}
+		if sendErr == nil {
+			sendErr = err
+		}
+	}
+	return nil, c.exchangeFailure(ex, sendErr)
+}
+
+// armTry starts the try's time-out where the request is sent already; else the end
+// of the upload does.
+func (c *call) armTry() {
+	c.moved()
+	c.mu.Lock()
+	sent := c.sent
+	c.mu.Unlock()
+	if sent && c.limits.try > 0 {
+		c.tryTimer.Arm(c.limits.try)
+	}
+}
+
+// receive waits for the final head, passing on informational ones. A 100 is not
+// passed on: the client got its own when its body was first read.
+func (c *call) receive(ex stream.Exchange) (*stream.Response, error) {
+	for {
+		resp, err := ex.Receive()
+		if err != nil {
+			return nil, err
+		}
+		c.moved()
+		if resp.Status >= 200 || resp.Status == 101 {
+			return resp, nil
+		}
+		if resp.Status == 100 {
+			continue
+		}
+		if err := c.s.Inform(resp.Status, &resp.Head); err != nil {
+			return nil, stream.Reason{Code: stream.DownstreamGone, Detail: err.Error()}
+		}
+	}
+}
+
+// acquireFailure is for tries that got no connection: nothing was sent.
+func (c *call) acquireFailure(err error) *failure {
+	f := &failure{err: err, delivery: stream.Unsent}
+	var rep *stream.Reply
+	if errors.As(err, &rep) {
+		f.code = rep.Reason.Code
+		return f
+	}
+	return c.stoppedFailure(f, err)
+}
+
+// stoppedFailure fills in f for a try that was given up.
+func (c *call) stoppedFailure(f *failure, err error) *failure {
+	r, stopped, _ := c.verdict()
+	if !stopped {
+		r = reasonOf(err)
+	}
+	f.code = r.Code
+	f.err = stoppedError(r)
+	return f
+}
+
+// stoppedError answers where the client still waits for an answer, and resets the
+// stream where it does not.
+func stoppedError(r stream.Reason) error {
+	switch r.Code {
+	case stream.DownstreamGone, stream.Draining:
+		return r
+	}
+	rep := stream.NewReply(0, r)
+	if rep.Status == 0 {
+		return r
+	}
+	return rep
+}
+
+func reasonOf(err error) stream.Reason {
+	var r stream.Reason
+	if errors.As(err, &r) {
+		return r
+	}
+	return stream.Reason{Code: stream.UpstreamReset, Detail: err.Error()}
+}
+
+func resetReply(err error) *stream.Reply { return stream.NewReply(0, reasonOf(err)) }
+
+// exchangeFailure ends a try whose exchange failed or was given up.
+func (c *call) exchangeFailure(ex stream.Exchange, err error) *failure {
+	f := &failure{delivery: ex.Delivery(), stale: !c.lease.Fresh()}
+	r, stopped, _ := c.verdict()
+	if stopped {
+		c.stoppedFailure(f, err)
+	} else {
+		r = reasonOf(err)
+		f.code, f.err = r.Code, stream.NewReply(0, r)
+		c.s.Upstream.FailureError = r.Detail
+	}
+	if r.Code == stream.PerTryTimeout {
+		c.cluster.Stats().RqPerTryTimeout.Add(1)
+	}
+	c.endTry(r, 0, f.delivery == stream.Unsent && f.stale)
+	return f
+}
+
+// endTry cancels the try's exchange and gives its connection up. silent leaves the
+// outcome out of the statistics of the endpoint: a kept connection was closed.
+func (c *call) endTry(r stream.Reason, status int, silent bool) {
+	if c.done {
+		return
+	}
+	c.done = true
+	c.Enter(nil)
+	if c.limits.try > 0 {
+		c.tryTimer.Stop()
+	}
+	c.ex.Cancel(r)
+	c.upload.detach()
+	c.ex.Release()
+	o := upstream.Outcome{Status: status, Reason: r.Code}
+	if silent && status == 0 {
+		o.Reason = stream.DownstreamGone
+	}
+	c.lease.Release(o)
+}
+
+// fail ends the exchange without an answer from upstream.
+func (c *call) fail(err error) error {
+	if r := reasonOfReply(err); r.Code == stream.RouteTimeout {
+		c.cluster.Stats().RqTimeout.Add(1)
+	} else if r.Code == stream.MaxDuration {
+		c.cluster.Stats().RqMaxDuration.Add(1)
+	}
+	c.finish(reasonOfReply(err))
+	if _, reset := c.s.ResetReason(); reset {
+		r, _ := c.s.ResetReason()
+		return r
+	}
+	return c.attribute(err)
+}
+
+func reasonOfReply(err error) stream.Reason {
+	var rep *stream.Reply
+	if errors.As(err, &rep) {
+		return rep.Reason
+	}
+	return reasonOf(err)
+}
