@@ -1,0 +1,219 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/proxy/config"
+	"github.com/lateen-mesh/lateen/internal/proxy/match"
+	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
+	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+)
+
+// accept takes connections from one listening socket until it is closed.
+func (m *Manager) accept(s *socket, x *rawio.Listener) {
+	for {
+		c, err := x.Accept()
+		if errors.Is(err, rawio.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of descriptors, mostly: others must close some first.
+			m.log.Warn("accept failed", "listener", s.cfg.Load().Name, "err", err)
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		m.stats.Total.Add(1)
+		if n := m.stats.Active.Add(1); m.opts.MaxConnections > 0 && n > int64(m.opts.MaxConnections) {
+			m.stats.Active.Add(-1)
+			m.stats.Refused.Add(1)
+			_ = c.Abort() // the client sees a reset: there is no place for it
+			continue
+		}
+		go func() {
+			a := arrival{m: m, sock: s, raw: c, t: c, bound: x.Addr()}
+			a.run()
+		}()
+	}
+}
+
+// arrival is a connection on its way to the chain that serves it.
+type arrival struct {
+	m     *Manager
+	sock  *socket
+	raw   *rawio.Conn
+	bound netip.AddrPort
+
+	t     rawio.Transport // grows: prefix, TLS
+	l     *config.Listener
+	conn  *stream.Conn
+	facts match.ChainFacts
+}
+
+// run brings the connection to its chain. It returns when the connection has
+// ended, or was passed on to a goroutine of its own.
+func (a *arrival) run() {
+	passedOn := false
+	defer func() {
+		if p := recover(); p != nil {
+			a.m.log.Error("defect while a connection was accepted", "panic", p, "stack", string(debug.Stack()))
+			passedOn = false
+		}
+		if !passedOn {
+			a.end()
+		}
+	}()
+	a.identify()
+	if err := a.inspect(); err != nil {
+		a.refuse(stream.Reason{Code: stream.DownstreamProtocol, Detail: err.Error()})
+		return
+	}
+	fc := match.FindChain(a.l, &a.facts, nil)
+	if fc == nil {
+		a.m.stats.NoChain.Add(1)
+		a.refuse(a.noChain())
+		return
+	}
+	c, ok := fc.Runtime.(*Chain)
+	if !ok {
+		a.refuse(stream.Reason{Code: stream.Internal, Detail: "filter chain " + fc.Name + " was not built"})
+		return
+	}
+	a.conn.Listener, a.conn.Chain, a.conn.Dir = a.l.Name, fc.Name, a.l.Dir
+	if c.tls == nil {
+		c.serve(a.t, a.conn)
+		return
+	}
+	if err := a.handshake(c); err != nil {
+		a.m.stats.HandshakeFail.Add(1)
+		a.refuse(stream.Reason{Code: stream.DownstreamProtocol, Detail: err.Error()})
+		return
+	}
+	// The stack that the handshake has grown is left behind.
+	passedOn = true
+	go func() {
+		defer a.end()
+		c.serve(a.t, a.conn)
+	}()
+}
+
+func (a *arrival) end() {
+	_ = a.t.Close() // closed by its server already, mostly
+	a.m.stats.Active.Add(-1)
+}
+
+// identify finds out which address the client meant, and the listener for it.
+func (a *arrival) identify() {
+	a.l = a.sock.cfg.Load()
+	a.conn = &stream.Conn{
+		ID: a.m.nextID.Add(1), Remote: a.raw.RemoteAddr(), Local: a.raw.LocalAddr(), Bound: a.bound, Start: time.Now(),
+	}
+	if a.l.UseOriginalDst || a.l.OriginalDst {
+		// A connection that was not redirected keeps its own address.
+		if dst, err := a.raw.OriginalDst(); err == nil {
+			a.conn.Local = dst
+		}
+	}
+	if a.l.UseOriginalDst {
+		if l := match.FindListener(a.m.set.Load(), a.conn.Local, nil); l != nil {
+			a.l = l
+		}
+	}
+	a.facts.Dest, a.facts.Source = a.conn.Local, a.conn.Remote
+}
+
+// noChain is the reason for a connection that no chain serves: plain text where
+// only TLS is served, or nothing at all at that address.
+func (a *arrival) noChain() stream.Reason {
+	if a.facts.Transport != "tls" {
+		f := a.facts
+		f.Transport, f.ALPNs = "tls", []string{"istio"}
+		if match.FindChain(a.l, &f, nil) != nil {
+			return stream.Reason{Code: stream.TLSRequired, Detail: "plain text where mutual TLS is required"}
+		}
+	}
+	return stream.Reason{Code: stream.NoRoute, Detail: "no filter chain matches " + a.conn.Local.String()}
+}
+
+func (a *arrival) refuse(why stream.Reason) {
+	a.conn.Listener, a.conn.Dir = a.l.Name, a.l.Dir
+	if why.Code != stream.DownstreamGone {
+		a.m.log.Debug("connection refused", "listener", a.l.Name, "remote", a.conn.Remote, "local", a.conn.Local, "reason", why.Error())
+	}
+	if a.m.opts.Unserved != nil {
+		a.m.opts.Unserved(a.l, a.conn, why)
+	}
+}
+
+// handshake makes the connection a TLS connection.
+func (a *arrival) handshake(c *Chain) error {
+	cfg, err := c.tls.Config()
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.handshake)
+	defer cancel()
+	g := &gate{Transport: a.t, slots: a.m.slots}
+	g.enter()
+	t := rawio.ServerTLS(g, cfg)
+	err = t.Handshake(ctx)
+	g.open()
+	a.t = t
+	if err != nil {
+		return fmt.Errorf("tls handshake: %w", err)
+	}
+	a.conn.TLS = c.tls.Facts(t.ConnectionState())
+	return nil
+}
+
+// gate bounds how many handshakes compute at once: who waits for its client gives
+// its slot back. After the handshake it lets everything through.
+type gate struct {
+	rawio.Transport
+	slots  chan struct{}
+	inside bool // of the handshake's goroutine
+	opened bool
+}
+
+func (g *gate) enter() { g.slots <- struct{}{}; g.inside = true }
+
+func (g *gate) leave() {
+	if g.inside {
+		g.inside = false
+		<-g.slots
+	}
+}
+
+func (g *gate) open() {
+	g.leave()
+	g.opened = true
+}
+
+// Read implements rawio.Transport.
+func (g *gate) Read(p []byte) (int, error) {
+	if g.opened {
+		return g.Transport.Read(p)
+	}
+	g.leave()
+	n, err := g.Transport.Read(p)
+	g.enter()
+	return n, err
+}
+
+// ReadLazy implements rawio.LazyReader.
+func (g *gate) ReadLazy(size int) (*rawio.Buffer, int, error) {
+	if g.opened {
+		return rawio.ReadLazy(g.Transport, size)
+	}
+	g.leave()
+	b, n, err := rawio.ReadLazy(g.Transport, size)
+	g.enter()
+	return b, n, err
+}
+
+// Unwrap gives the transport below.
+func (g *gate) Unwrap() rawio.Transport { return g.Transport }
