@@ -1,0 +1,200 @@
+package compile
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// action compiles what a rule does, without its match. Operation holds the host
+// and port only.
+func (c *compiler) action(rule *mesh.HTTPRule, b boundSet, port uint16) ir.Route {
+	out := ir.Route{
+		Name:      rule.Name,
+		Timeout:   rule.Timeout,
+		Request:   headerOps(rule.Request),
+		Response:  headerOps(rule.Response),
+		Operation: b.set.Name + ":" + strconv.Itoa(int(port)),
+		Origin:    rule.Origin,
+	}
+	switch {
+	case rule.Invalid != "":
+		return c.answers(out, 500, "invalid: "+rule.Invalid)
+	case rule.Redirect != nil:
+		out.Redirect = redirect(rule.Redirect, port)
+		return out
+	case rule.Direct != nil:
+		out.Direct = &ir.Direct{Status: rule.Direct.Status, Body: rule.Direct.Body}
+		return out
+	}
+	clusters, missing := c.destinations(rule.Destinations, port)
+	if missing != nil {
+		return c.previous(rule, b, port, out, missing)
+	}
+	return c.forward(rule, out, clusters, port)
+}
+
+// answers makes a route that answers by itself, because it cannot act.
+func (c *compiler) answers(r ir.Route, status uint32, reason string) ir.Route {
+	return ir.Route{Name: r.Name, Operation: r.Operation, Origin: r.Origin, Direct: &ir.Direct{Status: status}, Reason: reason}
+}
+
+// destinations resolves a rule's destinations; those of weight 0 take no part.
+func (c *compiler) destinations(list []mesh.Destination, port uint16) ([]ir.WeightedCluster, *mesh.Missing) {
+	var out []ir.WeightedCluster
+	var first *mesh.Missing
+	for i := range list {
+		d := &list[i]
+		if d.Weight == 0 {
+			continue
+		}
+		t, missing := c.snap.Resolve(d, c.client, port)
+		if missing != nil {
+			c.waits(d, missing)
+			if first == nil {
+				first = missing
+			}
+			continue
+		}
+		out = append(out, ir.WeightedCluster{Cluster: targetKey(&t), Weight: d.Weight, Request: headerOps(d.Request), Response: headerOps(d.Response)})
+	}
+	return out, first
+}
+
+func (c *compiler) waits(d *mesh.Destination, missing *mesh.Missing) {
+	c.say(d.Origin.At("destination"), verdict.Waiting, missing.By, "%s", missing.Message)
+}
+
+// previous keeps the last effective form of a rule that waits for a destination;
+// without one, the route answers 503.
+func (c *compiler) previous(rule *mesh.HTTPRule, b boundSet, port uint16, out ir.Route, missing *mesh.Missing) ir.Route {
+	if old, ok := c.prior[rule.Key()]; ok {
+		said := len(c.statuses)
+		clusters, gone := c.destinations(old.Destinations, port)
+		c.statuses = c.statuses[:said] // the old form's verdicts are not about an object that exists
+		if gone == nil {
+			c.say(rule.Origin, verdict.Waiting, missing.By, "%s; the previous route stays in force until then", missing.Message)
+			old.Origin = rule.Origin
+			kept := c.forward(&old, ir.Route{
+				Name: old.Name, Timeout: old.Timeout, Request: headerOps(old.Request), Response: headerOps(old.Response),
+				Operation: b.set.Name + ":" + strconv.Itoa(int(port)), Origin: rule.Origin,
+			}, clusters, port)
+			kept.Reason = "waiting: " + missing.Message
+			return kept
+		}
+	}
+	c.say(rule.Origin, verdict.Waiting, missing.By, "%s; requests get 503 until then", missing.Message)
+	return c.answers(out, 503, "waiting: "+missing.Message)
+}
+
+// forward fills in everything around the destinations of a rule.
+func (c *compiler) forward(rule *mesh.HTTPRule, out ir.Route, clusters []ir.WeightedCluster, port uint16) ir.Route {
+	for _, w := range clusters {
+		if c.native() && c.speaksHTTP2(w.Cluster) {
+			c.say(rule.Origin, verdict.Unsupported, verdict.Ref{}, "%s speaks HTTP/2, which the native data plane does not support yet; requests get 505", w.Cluster.Host)
+			return c.answers(out, 505, reasonUnsupported+": "+w.Cluster.Host+" speaks HTTP/2")
+		}
+	}
+	out.Clusters = clusters
+	if len(clusters) == 1 {
+		// The changes of the only destination are the route's own, as in Istio.
+		out.Request = join(out.Request, clusters[0].Request)
+		out.Response = join(out.Response, clusters[0].Response)
+		out.Clusters[0] = ir.WeightedCluster{Cluster: clusters[0].Cluster, Weight: 100}
+		out.Operation = clusters[0].Cluster.Host + ":" + strconv.Itoa(int(clusters[0].Cluster.Port))
+	}
+	if rw := rule.Rewrite; rw != nil {
+		out.Rewrite = &ir.Rewrite{Path: rw.Path, Regex: rw.Regex, Subst: rw.Subst, Host: rw.Authority}
+	}
+	out.Retry = retry(rule.Retries)
+	if f := rule.Fault; f != nil && (f.Delay > 0 || f.AbortStatus > 0) {
+		out.Fault = &ir.Fault{Delay: f.Delay, DelayPercent: f.DelayPercent, AbortStatus: f.AbortStatus, AbortPercent: f.AbortPercent}
+	}
+	for i := range rule.Mirrors {
+		m := &rule.Mirrors[i]
+		t, missing := c.snap.Resolve(&m.Destination, c.client, port)
+		if missing != nil {
+			c.waits(&m.Destination, missing)
+			continue
+		}
+		out.Mirrors = append(out.Mirrors, ir.Mirror{Cluster: targetKey(&t), Percent: m.Percent})
+	}
+	return out
+}
+
+func (c *compiler) speaksHTTP2(key ir.Key) bool {
+	h, ok := c.snap.Host(key.Host)
+	if !ok {
+		return false
+	}
+	p := h.Port(key.Port)
+	return p != nil && p.Protocol.IsHTTP2()
+}
+
+func targetKey(t *mesh.Target) ir.Key {
+	return ir.Key{Direction: ir.OutboundTo, Port: t.Port.Number, Subset: t.Subset, Host: t.Host.Name}
+}
+
+func redirect(in *mesh.Redirect, port uint16) *ir.Redirect {
+	out := &ir.Redirect{Status: in.Status, Scheme: in.Scheme, Host: in.Authority, Port: in.Port}
+	if in.PrefixURI {
+		out.Prefix = in.Path
+	} else {
+		out.Path = in.Path
+	}
+	if in.FromRequestPort {
+		out.Port = uint32(port)
+	}
+	return out
+}
+
+// defaultRetry is Istio's policy for routes that say nothing of retries.
+func defaultRetry() *ir.Retry {
+	return &ir.Retry{Attempts: 2, On: "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes", AvoidPrevious: true}
+}
+
+func retry(in *mesh.Retries) *ir.Retry {
+	switch {
+	case in == nil:
+		return defaultRetry()
+	case in.Attempts == 0:
+		return nil
+	}
+	out := defaultRetry()
+	out.Attempts, out.PerTryTimeout, out.Backoff, out.AvoidPrevious = in.Attempts, in.PerTryTimeout, in.Backoff, in.AvoidPrevious
+	if len(in.On)+len(in.Statuses) == 0 {
+		return out
+	}
+	on := in.On
+	const byStatus = "retriable-status-codes"
+	if len(in.Statuses) > 0 && !slices.Contains(on, byStatus) {
+		on = append(slices.Clone(on), byStatus)
+	}
+	out.On, out.Statuses = strings.Join(on, ","), in.Statuses
+	return out
+}
+
+func headerOps(in mesh.HeaderOps) ir.HeaderOps {
+	return ir.HeaderOps{Set: headers(in.Set), Add: headers(in.Add), Remove: in.Remove}
+}
+
+// join applies b's changes after a's.
+func join(a, b ir.HeaderOps) ir.HeaderOps {
+	return ir.HeaderOps{
+		Set:    slices.Concat(a.Set, b.Set),
+		Add:    slices.Concat(a.Add, b.Add),
+		Remove: slices.Concat(a.Remove, b.Remove),
+	}
+}
+
+func headers(in []mesh.Header) []ir.Header {
+	var out []ir.Header
+	for _, h := range in {
+		out = append(out, ir.Header(h))
+	}
+	return out
+}

@@ -1,0 +1,154 @@
+package compile
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/registry"
+)
+
+// connectTimeout is Istio's default for a TCP connection to an endpoint.
+const connectTimeout = 10 * time.Second
+
+// clusters adds a cluster for every port of every visible host, and one for each
+// of its subsets, with their endpoints.
+func (c *compiler) clusters() {
+	c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.BlackHole}, Discovery: ir.Nowhere, App: ir.TCP, TLS: ir.PlainCall})
+	if c.out.Redirected {
+		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, TLS: ir.PlainCall})
+	}
+	for _, h := range c.hosts {
+		policy := c.snap.Policy(c.client, h)
+		for _, p := range h.Ports {
+			c.cluster(h, p, policy, "", nil)
+			if policy == nil {
+				continue
+			}
+			for _, s := range policy.Subsets {
+				c.cluster(h, p, policy, s.Name, s.Labels)
+			}
+		}
+	}
+}
+
+func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subset string, labels map[string]string) {
+	traffic := policy.Effective(subset, p.Number)
+	out := ir.Cluster{
+		Key:       ir.Key{Direction: ir.OutboundTo, Port: p.Number, Subset: subset, Host: h.Name},
+		Discovery: ir.ByAssignment,
+		App:       appOf(p.Protocol),
+		Services:  []ir.ServiceRef{serviceRef(h, p)},
+		TLS:       ir.AutoTLS,
+		SANs:      p.Identities,
+		Balance:   ir.LeastRequest,
+		Pool:      pool(traffic.Pool),
+		Outlier:   outlier(traffic.Outlier),
+	}
+	out.SNI = out.Key.SNI()
+	if policy != nil {
+		out.Origins = policy.Origins
+	}
+	if t := traffic.TLS; t != nil {
+		out.TLS = ir.PlainCall
+		if t.Mode == mesh.TLSIstioMutual {
+			out.TLS = ir.MeshTLS
+			out.SNI = cmp.Or(t.SNI, out.SNI)
+		}
+		if len(t.SANs) > 0 {
+			out.SANs = slices.Sorted(slices.Values(t.SANs))
+		}
+	}
+	if b := traffic.Balance; b != nil {
+		switch b.Algorithm {
+		case mesh.RoundRobin:
+			out.Balance = ir.RoundRobin
+		case mesh.Random:
+			out.Balance = ir.Random
+		case mesh.Passthrough:
+			out.Discovery = ir.ByAddress
+		}
+	}
+	if h.Service.Headless() {
+		out.Discovery = ir.ByAddress
+	}
+	if c.out.Gateway {
+		out.Discovery = ir.ByAssignment // its clients dial the gateway, not the endpoint
+	}
+	if out.Discovery == ir.ByAddress && out.TLS == ir.AutoTLS {
+		out.TLS = c.allMeshTLS(p)
+	}
+	c.out.Clusters = append(c.out.Clusters, out)
+	if out.Discovery == ir.ByAssignment {
+		c.out.Assignments = append(c.out.Assignments, assignment(c.snap, out.Key, p, labels))
+	}
+}
+
+// allMeshTLS decides for clusters that call the address that the client dialled:
+// endpoints cannot be told apart there, so that mesh TLS needs all of them.
+func (c *compiler) allMeshTLS(p *mesh.Port) ir.CallTLS {
+	for _, e := range p.Endpoints {
+		if !takesMeshTLS(c.snap, &e) {
+			return ir.PlainCall
+		}
+	}
+	if len(p.Endpoints) == 0 {
+		return ir.PlainCall
+	}
+	return ir.MeshTLS
+}
+
+func appOf(p registry.Protocol) ir.App {
+	switch {
+	case p.IsHTTP2():
+		return ir.HTTP2
+	case p.IsHTTP():
+		return ir.HTTP
+	case p == registry.Auto:
+		return ir.Sniffed
+	}
+	return ir.TCP
+}
+
+func serviceRef(h *mesh.Host, p *mesh.Port) ir.ServiceRef {
+	return ir.ServiceRef{Host: h.Name, Name: h.Service.Name, Namespace: h.Service.Namespace, Port: p.Number}
+}
+
+func pool(in *mesh.Pool) ir.Pool {
+	out := ir.Pool{ConnectTimeout: connectTimeout}
+	if in == nil {
+		return out
+	}
+	out = ir.Pool{
+		ConnectTimeout:        cmp.Or(in.ConnectTimeout, connectTimeout),
+		MaxConnections:        in.MaxConnections,
+		MaxPending:            in.MaxPending,
+		MaxRequests:           in.MaxRequests,
+		MaxRetries:            in.MaxRetries,
+		RequestsPerConnection: in.RequestsPerConnection,
+		IdleTimeout:           in.IdleTimeout,
+		MaxConnectionDuration: in.MaxConnectionDuration,
+	}
+	if k := in.KeepAlive; k != nil {
+		out.KeepAlive = &ir.KeepAlive{Probes: k.Probes, Time: k.Time, Interval: k.Interval}
+	}
+	return out
+}
+
+func outlier(in *mesh.Outlier) *ir.Outlier {
+	if in == nil {
+		return nil
+	}
+	return &ir.Outlier{
+		Consecutive5xx:     in.Consecutive5xx,
+		ConsecutiveGateway: in.ConsecutiveGateway,
+		ConsecutiveLocal:   in.ConsecutiveLocal,
+		SplitLocal:         in.SplitLocal,
+		Interval:           in.Interval,
+		BaseEjection:       in.BaseEjection,
+		MaxEjectionPercent: in.MaxEjectionPercent,
+		MinHealthPercent:   in.MinHealthPercent,
+	}
+}

@@ -1,0 +1,86 @@
+package compile
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/registry"
+)
+
+// clusterID is the name of the one cluster that the mesh has.
+const clusterID = "Kubernetes"
+
+// Endpoints compiles the endpoints of one cluster as the proxy node sees it, for
+// changes of workloads that change nothing else. The result is the same as the
+// cluster's entry in ir.Proxy.Assignments. ok is false where the cluster does not
+// exist.
+func Endpoints(snap *mesh.Snapshot, node Node, key ir.Key) (a ir.Assignment, ok bool) {
+	h, ok := snap.Host(key.Host)
+	if !ok || key.Direction != ir.OutboundTo {
+		return ir.Assignment{}, false
+	}
+	p := h.Port(key.Port)
+	if p == nil {
+		return ir.Assignment{}, false
+	}
+	var labels map[string]string
+	if key.Subset != "" {
+		s := snap.Policy(mesh.Client{Namespace: node.Namespace, Labels: node.Labels}, h).Subset(key.Subset)
+		if s == nil {
+			return ir.Assignment{}, false
+		}
+		labels = s.Labels
+	}
+	return assignment(snap, key, p, labels), true
+}
+
+// assignment groups a port's endpoints with the labels by locality.
+func assignment(snap *mesh.Snapshot, key ir.Key, p *mesh.Port, labels map[string]string) ir.Assignment {
+	out := ir.Assignment{Cluster: key}
+	byPlace := map[registry.Locality]int{}
+	for i := range p.Endpoints {
+		e := &p.Endpoints[i]
+		if !registry.Matches(labels, e.Workload.Labels) {
+			continue
+		}
+		l := e.Workload.Locality
+		at, ok := byPlace[l]
+		if !ok {
+			at = len(out.Localities)
+			byPlace[l] = at
+			out.Localities = append(out.Localities, ir.LocalityEndpoints{Region: l.Region, Zone: l.Zone, Subzone: l.Subzone})
+		}
+		out.Localities[at].Endpoints = append(out.Localities[at].Endpoints, ir.Endpoint{
+			Addr: e.Addr, MeshTLS: takesMeshTLS(snap, e), Label: workloadLabel(e.Workload),
+		})
+	}
+	slices.SortFunc(out.Localities, func(a, b ir.LocalityEndpoints) int {
+		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Subzone, b.Subzone))
+	})
+	for i := range out.Localities {
+		slices.SortFunc(out.Localities[i].Endpoints, func(a, b ir.Endpoint) int {
+			return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Label, b.Label))
+		})
+	}
+	return out
+}
+
+// takesMeshTLS reports whether an endpoint can be called with mesh TLS: a proxy
+// stands before it that does not turn it off for the port.
+func takesMeshTLS(snap *mesh.Snapshot, e *registry.Endpoint) bool {
+	if !e.Workload.Proxied {
+		return false
+	}
+	mtls := snap.MTLS(e.Workload.Namespace, e.Workload.Labels)
+	return mtls.At(e.Addr.Port()) != mesh.Disable
+}
+
+// workloadLabel is Istio's label of an endpoint in telemetry.
+func workloadLabel(w *registry.Workload) string {
+	name := cmp.Or(w.Labels["service.istio.io/canonical-name"], w.Labels["app.kubernetes.io/name"], w.Labels["app"], w.Owner, w.Name)
+	revision := cmp.Or(w.Labels["service.istio.io/canonical-revision"], w.Labels["app.kubernetes.io/version"], w.Labels["version"], "latest")
+	return strings.Join([]string{cmp.Or(w.Owner, w.Name), w.Namespace, name, revision, clusterID}, ";")
+}

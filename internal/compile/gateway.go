@@ -1,0 +1,180 @@
+package compile
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// openServer is a server of a gateway that selects the node.
+type openServer struct {
+	gateway *mesh.Gateway
+	*mesh.Server
+}
+
+func (o *openServer) gatewayName() string { return o.gateway.Namespace + "/" + o.gateway.Name }
+
+// gateway compiles the servers of all gateways that select the node. Servers of
+// one port are merged; the oldest gateway decides between plain HTTP and TLS.
+func (c *compiler) gateway() {
+	byPort := map[uint16][]openServer{}
+	for _, g := range c.snap.Gateways(c.node.Labels) {
+		for i := range g.Servers {
+			s := &g.Servers[i]
+			port := c.targetPort(s.Port)
+			list := byPort[port]
+			if len(list) > 0 && (list[0].Protocol == registry.HTTPS) != (s.Protocol == registry.HTTPS) {
+				c.say(s.Origin, verdict.Shadowed, list[0].gateway.Origin.Ref, "port %d is served as %s, as %s says, which is older", s.Port, list[0].Protocol, list[0].Origin)
+				continue
+			}
+			byPort[port] = append(list, openServer{g, s})
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(byPort)) {
+		if byPort[port][0].Protocol == registry.HTTPS {
+			c.tlsPort(port, byPort[port])
+		} else {
+			c.httpPort(port, byPort[port])
+		}
+	}
+}
+
+// targetPort is the port that the gateway's workload listens on for a server's
+// port: what a Service that selects the workload says, else the same port.
+func (c *compiler) targetPort(port uint16) uint16 {
+	self := c.self()
+	for _, h := range c.snap.Serving(c.node.Namespace, c.node.Labels) {
+		if p := h.Port(port); p != nil {
+			if target, ok := registry.TargetPort(p.ServicePort, self); ok {
+				return target
+			}
+		}
+	}
+	return port
+}
+
+func (c *compiler) httpPort(port uint16, servers []openServer) {
+	l := ir.Listener{Port: port, App: ir.HTTP, Table: "http." + strconv.Itoa(int(port))}
+	for i := range servers {
+		s := &servers[i]
+		l.Origins = append(l.Origins, s.Origin)
+		if s.Protocol == registry.HTTP2 && c.native() {
+			c.say(s.Origin.At("port.protocol"), verdict.Unsupported, verdict.Ref{}, "the native data plane does not support HTTP/2 yet: the port serves HTTP/1.1 only")
+		}
+	}
+	c.out.Outbound = append(c.out.Outbound, l)
+	c.out.Tables = append(c.out.Tables, c.gatewayTable(l.Table, servers))
+}
+
+// tlsPort opens a port whose servers end TLS, one route table for each. A server
+// without a usable credential stays closed; mesh.Build says so.
+func (c *compiler) tlsPort(port uint16, servers []openServer) {
+	l := ir.Listener{Port: port, App: ir.HTTP}
+	taken := map[string]*openServer{}
+	for i := range servers {
+		s := &servers[i]
+		sec, ok := c.snap.Secret(c.node.Namespace, s.Credential)
+		if !ok || sec.Invalid != "" {
+			continue
+		}
+		t := ir.Terminated{
+			Secret:  "kubernetes://" + s.Credential,
+			Table:   strings.Join([]string{"https", strconv.Itoa(int(s.Port)), s.PortName, s.gateway.Name, s.gateway.Namespace}, "."),
+			Origins: []verdict.Origin{s.Origin},
+		}
+		for _, h := range s.Hosts {
+			if first := taken[h.Host]; first != nil {
+				c.say(s.Origin.At("hosts"), verdict.Shadowed, first.gateway.Origin.Ref, "%s serves the host %s on port %d already", first.Origin, h.Host, s.Port)
+				continue
+			}
+			taken[h.Host] = s
+			t.ServerNames = append(t.ServerNames, h.Host)
+		}
+		if len(t.ServerNames) == 0 {
+			continue
+		}
+		l.TLS = append(l.TLS, t)
+		l.Origins = append(l.Origins, s.Origin)
+		c.out.Tables = append(c.out.Tables, c.gatewayTable(t.Table, servers[i:i+1]))
+		c.secret(t.Secret, sec)
+	}
+	if len(l.TLS) > 0 {
+		c.out.Outbound = append(c.out.Outbound, l)
+	}
+}
+
+func (c *compiler) secret(name string, sec *mesh.Secret) {
+	for i := range c.out.Secrets {
+		if c.out.Secrets[i].Name == name {
+			return
+		}
+	}
+	c.out.Secrets = append(c.out.Secrets, ir.Secret{Name: name, Cert: ir.Private(sec.Cert), Key: ir.Private(sec.Key), Origins: []verdict.Origin{sec.Origin}})
+	slices.SortFunc(c.out.Secrets, func(a, b ir.Secret) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// gatewayHost collects what acts for one host of a port.
+type gatewayHost struct {
+	sets       []boundSet
+	requireTLS bool
+}
+
+// gatewayTable compiles the routes of a port: a virtual host for each host that a
+// server and a rule set bound to its gateway have in common.
+func (c *compiler) gatewayTable(name string, servers []openServer) ir.Table {
+	hosts := map[string]*gatewayHost{}
+	at := func(host string) *gatewayHost {
+		if hosts[host] == nil {
+			hosts[host] = &gatewayHost{}
+		}
+		return hosts[host]
+	}
+	for i := range servers {
+		s := &servers[i]
+		if s.HTTPSRedirect {
+			for _, h := range s.Hosts {
+				at(h.Host).requireTLS = true
+			}
+		}
+		for _, set := range c.snap.RoutesAt(s.gatewayName(), c.node.Namespace) {
+			for _, vsHost := range set.Hosts {
+				for _, h := range s.Intersect(vsHost, set.Namespace) {
+					gh := at(h)
+					gh.requireTLS = gh.requireTLS || s.HTTPSRedirect
+					b := boundSet{set: set, gateway: s.gatewayName()}
+					if !slices.Contains(gh.sets, b) {
+						gh.sets = append(gh.sets, b)
+					}
+				}
+			}
+		}
+	}
+	port := servers[0].Port
+	t := ir.Table{Name: name}
+	for _, h := range slices.Sorted(maps.Keys(hosts)) {
+		t.Hosts = append(t.Hosts, c.gatewayVirtualHost(h, port, hosts[h]))
+	}
+	if len(t.Hosts) == 0 {
+		t.Hosts = []ir.VirtualHost{{Name: "blackhole:" + strconv.Itoa(int(port)), Domains: []string{"*"}}}
+	}
+	return t
+}
+
+func (c *compiler) gatewayVirtualHost(host string, port uint16, gh *gatewayHost) ir.VirtualHost {
+	slices.SortStableFunc(gh.sets, func(a, b boundSet) int {
+		return cmp.Or(cmp.Compare(a.set.Created, b.set.Created), a.set.Origin.Ref.Compare(b.set.Origin.Ref))
+	})
+	out := ir.VirtualHost{Name: host + ":" + strconv.Itoa(int(port)), Domains: []string{host}, RequireTLS: gh.requireTLS}
+	for _, b := range gh.sets {
+		out.Origins = append(out.Origins, b.set.Origin)
+	}
+	out.Routes = c.routes(gh.sets, port)
+	return out
+}

@@ -1,0 +1,115 @@
+package compile
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// virtualHost compiles the routes of a host's port for a sidecar.
+func (c *compiler) virtualHost(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
+	out := ir.VirtualHost{
+		Name:    h.Name + ":" + strconv.Itoa(int(p.Number)),
+		Domains: domains(h, c.node.Namespace),
+		Origins: []verdict.Origin{h.Service.Origin},
+	}
+	sets := c.snap.Routes(c.node.Namespace, h.Name)
+	sets = slices.DeleteFunc(slices.Clone(sets), func(s *mesh.RouteSet) bool { return len(s.HTTP) == 0 })
+	if len(sets) == 0 {
+		out.Routes = []ir.Route{c.defaultRoute(h, p)}
+		return out
+	}
+	bound := make([]boundSet, len(sets))
+	for i, s := range sets {
+		bound[i] = boundSet{set: s, gateway: mesh.MeshGateway}
+		out.Origins = append(out.Origins, s.Origin)
+	}
+	out.Routes = c.routes(bound, p.Number)
+	return out
+}
+
+// anyDomain is the only virtual host of a sniffed port: whatever the authority
+// says, the connection was made to the host.
+func (c *compiler) anyDomain(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
+	out := c.virtualHost(h, p)
+	out.Domains = []string{"*"}
+	return out
+}
+
+// domains are the names by which clients of a namespace call a host, in Istio's
+// order, and its address.
+func domains(h *mesh.Host, namespace string) []string {
+	name, ns := h.Service.Name, h.Service.Namespace
+	out := []string{h.Name, h.Name + "."}
+	if ns == namespace {
+		out = append(out, name, name+"."+ns+".svc", name+"."+ns)
+	} else {
+		out = append(out, name+"."+ns, name+"."+ns+".svc")
+	}
+	if h.Service.Headless() {
+		for _, d := range slices.Clone(out) {
+			out = append(out, "*."+d)
+		}
+	}
+	if h.Addr.IsValid() {
+		out = append(out, h.Addr.String())
+	}
+	return out
+}
+
+// uniqueDomains removes domains that an earlier host of the table has: one domain
+// twice would have the whole table rejected.
+func uniqueDomains(t *ir.Table) {
+	seen := map[string]bool{}
+	for i := range t.Hosts {
+		h := &t.Hosts[i]
+		h.Domains = slices.DeleteFunc(h.Domains, func(d string) bool {
+			dup := seen[d]
+			seen[d] = true
+			return dup
+		})
+	}
+	t.Hosts = slices.DeleteFunc(t.Hosts, func(h ir.VirtualHost) bool { return len(h.Domains) == 0 })
+}
+
+// others is for hosts that the mesh does not know: requests go where the client
+// dialled (outbound policy ALLOW_ANY). Without redirection the client dialled the
+// proxy itself, and they are refused.
+func (c *compiler) others() ir.VirtualHost {
+	if !c.out.Redirected {
+		return ir.VirtualHost{
+			Name:    "block_all",
+			Domains: []string{"*"},
+			Routes: []ir.Route{{
+				Name:   "block_all",
+				Match:  ir.Match{Path: ir.StringMatch{Kind: ir.Prefix, Value: "/"}, Default: true},
+				Direct: &ir.Direct{Status: 502},
+				Reason: "unknown host: without redirection only hosts of the mesh can be called",
+			}},
+		}
+	}
+	return ir.VirtualHost{
+		Name:    "allow_any",
+		Domains: []string{"*"},
+		Routes: []ir.Route{{
+			Name:        "allow_any",
+			Match:       ir.Match{Path: ir.StringMatch{Kind: ir.Prefix, Value: "/"}, Default: true},
+			Clusters:    []ir.WeightedCluster{{Cluster: ir.Key{Direction: ir.PassthroughTo}, Weight: 100}},
+			Passthrough: true,
+		}},
+	}
+}
+
+func (c *compiler) defaultRoute(h *mesh.Host, p *mesh.Port) ir.Route {
+	key := ir.Key{Direction: ir.OutboundTo, Port: p.Number, Host: h.Name}
+	return ir.Route{
+		Name:      "default",
+		Match:     ir.Match{Path: ir.StringMatch{Kind: ir.Prefix, Value: "/"}, Default: true},
+		Clusters:  []ir.WeightedCluster{{Cluster: key, Weight: 100}},
+		Retry:     defaultRetry(),
+		Operation: h.Name + ":" + strconv.Itoa(int(p.Number)) + "/*",
+	}
+}

@@ -1,0 +1,148 @@
+package ir
+
+import (
+	"cmp"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// Direction says on which side of the workload a cluster lies.
+type Direction string
+
+// The directions of clusters, and the three clusters that every proxy has.
+const (
+	OutboundTo         Direction = "outbound"
+	InboundTo          Direction = "inbound"
+	BlackHole          Direction = "BlackHoleCluster"
+	PassthroughTo      Direction = "PassthroughCluster"
+	InboundPassthrough Direction = "InboundPassthroughCluster"
+)
+
+// Key names a cluster by what it is.
+type Key struct {
+	Direction Direction
+	Port      uint16
+	Subset    string
+	Host      string
+}
+
+// String gives the cluster's name in Istio's form: "outbound|9080|v1|host", or
+// the name of one of the clusters that every proxy has.
+func (k Key) String() string {
+	if k.Direction != OutboundTo && k.Direction != InboundTo {
+		return string(k.Direction)
+	}
+	return string(k.Direction) + "|" + strconv.Itoa(int(k.Port)) + "|" + k.Subset + "|" + k.Host
+}
+
+// SNI is the server name with which the cluster is called over mesh TLS.
+func (k Key) SNI() string {
+	return string(k.Direction) + "_." + strconv.Itoa(int(k.Port)) + "_." + k.Subset + "_." + k.Host
+}
+
+// Compare orders keys by direction, host, port and subset.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Direction, o.Direction), cmp.Compare(k.Host, o.Host), cmp.Compare(k.Port, o.Port), cmp.Compare(k.Subset, o.Subset))
+}
+
+// MarshalText gives the name, for JSON and YAML.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// Discovery is where a cluster's endpoints come from.
+type Discovery string
+
+// The kinds of discovery.
+const (
+	ByAssignment Discovery = "assignment" // EDS
+	ByAddress    Discovery = "address"    // the connection's original destination
+	ByLocalPort  Discovery = "local"      // 127.0.0.1, for proxies that bind
+	Nowhere      Discovery = "nowhere"
+)
+
+// CallTLS is how a cluster is called.
+type CallTLS string
+
+// The ways of calling: Auto uses mesh TLS to endpoints that take it.
+const (
+	AutoTLS   CallTLS = "auto"
+	PlainCall CallTLS = "plain"
+	MeshTLS   CallTLS = "mesh"
+)
+
+// Balance picks an endpoint.
+type Balance string
+
+// The balancers.
+const (
+	LeastRequest Balance = "least_request"
+	RoundRobin   Balance = "round_robin"
+	Random       Balance = "random"
+)
+
+// Cluster is somewhere that a proxy sends requests or connections to.
+type Cluster struct {
+	Key       Key
+	Discovery Discovery
+	App       App
+	Services  []ServiceRef
+	TLS       CallTLS
+	SNI       string
+	SANs      []string // SPIFFE ids of the endpoints' accounts; sorted
+	Balance   Balance
+	Pool      Pool
+	Outlier   *Outlier
+	Origins   []verdict.Origin // the policies that shaped it
+}
+
+// Pool limits connections; zero values are "no limit" and the defaults.
+type Pool struct {
+	ConnectTimeout        time.Duration
+	MaxConnections        uint32
+	MaxPending            uint32
+	MaxRequests           uint32
+	MaxRetries            uint32
+	RequestsPerConnection uint32
+	IdleTimeout           time.Duration
+	MaxConnectionDuration time.Duration
+	KeepAlive             *KeepAlive
+}
+
+// KeepAlive is TCP keep-alive; zero fields are the kernel's.
+type KeepAlive struct {
+	Probes         uint32
+	Time, Interval time.Duration
+}
+
+// Outlier ejects endpoints that fail. Nil numbers are the data plane's defaults.
+type Outlier struct {
+	Consecutive5xx     *uint32
+	ConsecutiveGateway *uint32
+	ConsecutiveLocal   *uint32
+	SplitLocal         bool
+	Interval           time.Duration
+	BaseEjection       time.Duration
+	MaxEjectionPercent uint32
+	MinHealthPercent   uint32
+}
+
+// Assignment is the endpoints of a cluster.
+type Assignment struct {
+	Cluster    Key
+	Localities []LocalityEndpoints // sorted
+}
+
+// LocalityEndpoints are the endpoints of one place.
+type LocalityEndpoints struct {
+	Region, Zone, Subzone string
+	Endpoints             []Endpoint // sorted by address
+}
+
+// Endpoint is one address.
+type Endpoint struct {
+	Addr    netip.AddrPort
+	MeshTLS bool   // takes mesh TLS
+	Label   string // "workload;namespace;canonical name;canonical revision;cluster"
+}

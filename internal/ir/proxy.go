@@ -1,0 +1,140 @@
+// Package ir says what one proxy must do: which ports it takes connections on,
+// how it tells requests apart, where it sends them and how it calls there.
+//
+// It is semantic and small: it knows nothing of any API's types, and it does not
+// mirror Envoy's messages; package build turns it into those. Everything is
+// resolved and in a fixed order, so that equal meshes give equal values, and every
+// value can be hashed (Sum).
+package ir
+
+import (
+	"net/netip"
+
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// Proxy is everything that one proxy must do.
+type Proxy struct {
+	Gateway   bool
+	DataPlane DataPlane
+	// Redirected is true where the workload's connections reach the proxy by
+	// redirection; else the proxy binds the ports that clients dial.
+	Redirected  bool
+	Namespace   string
+	TrustDomain string
+	SocketMark  uint32   // that the data plane sets on its own connections; 0: none
+	Inbound     *Inbound // nil for gateways
+	// Outbound are the ports that a sidecar's workload calls, or that a gateway
+	// serves; sorted by port, then address.
+	Outbound    []Listener
+	Tables      []Table      // sorted by name
+	Clusters    []Cluster    // sorted by key
+	Assignments []Assignment // of the clusters with endpoints; same order
+	Secrets     []Secret     // of gateways' servers
+}
+
+// DataPlane names what runs the configuration.
+type DataPlane string
+
+// The data planes: our own proxy, and a stock Envoy.
+const (
+	Native DataPlane = "native"
+	Envoy  DataPlane = "envoy"
+)
+
+// App is how connections of a port are read.
+type App string
+
+// The kinds of applications. Sniffed ports are told apart by their first bytes.
+const (
+	HTTP    App = "http"
+	HTTP2   App = "http2" // HTTP that needs HTTP/2
+	TCP     App = "tcp"
+	Sniffed App = "sniffed"
+)
+
+// HTTPish reports whether requests are read.
+func (a App) HTTPish() bool { return a == HTTP || a == HTTP2 }
+
+// MTLS is which connections are taken.
+type MTLS string
+
+// The modes of inbound mTLS.
+const (
+	Permissive MTLS = "permissive"
+	Strict     MTLS = "strict"
+	Plain      MTLS = "plain"
+)
+
+// Inbound is what a sidecar does for its workload.
+type Inbound struct {
+	Addr  netip.Addr // the workload's own, for proxies that bind
+	Mode  MTLS       // for ports that no service names
+	Ports []InboundPort
+}
+
+// InboundPort is a port that the workload listens on.
+type InboundPort struct {
+	Port     uint16
+	App      App
+	MTLS     MTLS
+	Services []ServiceRef // that lead there, the oldest first
+	Refuse   string       // reason code with which connections are refused; "" serves
+	Origins  []verdict.Origin
+}
+
+// ServiceRef names a service.
+type ServiceRef struct {
+	Host      string // fully qualified
+	Name      string
+	Namespace string
+	Port      uint16
+}
+
+// Listener is one port: of any address, or of one.
+type Listener struct {
+	Port uint16
+	Addr netip.Addr // invalid: any address
+	App  App
+	// Table names the route table for HTTP and sniffed connections.
+	Table string
+	// Label names the listener's TCP traffic in statistics: the cluster, or the rule
+	// set that chose among several ("mongo.default").
+	Label string
+	// TCP lists where other connections go; empty with App HTTP, which lets what is
+	// not HTTP pass through.
+	TCP []WeightedCluster
+	// TLS holds the server names and certificates of a gateway's port. Its entries
+	// replace Table and TCP above.
+	TLS     []Terminated
+	Refuse  string         // as InboundPort.Refuse
+	Rule    verdict.Origin // the rule that chose TCP; zero for the default
+	Origins []verdict.Origin
+}
+
+// Terminated is one group of server names whose TLS ends at a gateway.
+type Terminated struct {
+	ServerNames []string // empty or "*": any
+	Secret      string   // name of the credential
+	Table       string
+	Origins     []verdict.Origin
+}
+
+// Secret is a gateway's credential.
+type Secret struct {
+	Name      string // "kubernetes://NAME"
+	Cert, Key Private
+	Origins   []verdict.Origin
+}
+
+// Private is key material; it does not show its content where it is printed.
+type Private []byte
+
+// String returns a placeholder.
+func (Private) String() string { return "[private]" }
+
+// GoString returns a placeholder.
+func (Private) GoString() string { return "[private]" }
+
+// MarshalText returns a placeholder.
+func (Private) MarshalText() ([]byte, error) { return []byte("[private]"), nil }

@@ -1,0 +1,138 @@
+package istioapi
+
+import "github.com/lateen-mesh/lateen/internal/verdict"
+
+// Every field of the kinds that act stands in one of the two tables below; a test
+// walks the API's descriptors and fails for one that does not. isRead holds the
+// fields that the converters consume (which may still refuse a value with a
+// verdict of its own); notRead those that yield a verdict wherever they are set.
+
+type reason struct {
+	code    verdict.Code
+	message string
+}
+
+// isRead is read only after initialisation.
+var isRead = set(
+	"VirtualService.hosts", "VirtualService.gateways", "VirtualService.http", "VirtualService.tcp", "VirtualService.export_to",
+	"HTTPRoute.name", "HTTPRoute.match", "HTTPRoute.route", "HTTPRoute.redirect", "HTTPRoute.direct_response", "HTTPRoute.rewrite", "HTTPRoute.timeout",
+	"HTTPRoute.retries", "HTTPRoute.fault", "HTTPRoute.mirror", "HTTPRoute.mirrors", "HTTPRoute.mirror_percent", "HTTPRoute.mirror_percentage",
+	"HTTPRoute.headers", "HTTPRoute.delegate", "Delegate.name", "Delegate.namespace",
+	"HTTPMatchRequest.name", "HTTPMatchRequest.uri", "HTTPMatchRequest.scheme", "HTTPMatchRequest.method", "HTTPMatchRequest.authority",
+	"HTTPMatchRequest.headers", "HTTPMatchRequest.without_headers", "HTTPMatchRequest.query_params", "HTTPMatchRequest.ignore_uri_case",
+	"HTTPMatchRequest.port", "HTTPMatchRequest.source_labels", "HTTPMatchRequest.source_namespace", "HTTPMatchRequest.gateways",
+	"StringMatch.exact", "StringMatch.prefix", "StringMatch.regex",
+	"HTTPRouteDestination.destination", "HTTPRouteDestination.weight", "HTTPRouteDestination.headers",
+	"Destination.host", "Destination.subset", "Destination.port", "PortSelector.number",
+	"Headers.request", "Headers.response",
+	"Headers.HeaderOperations.set", "Headers.HeaderOperations.add", "Headers.HeaderOperations.remove",
+	"HTTPRedirect.uri", "HTTPRedirect.authority", "HTTPRedirect.port", "HTTPRedirect.derive_port", "HTTPRedirect.scheme", "HTTPRedirect.redirect_code", "HTTPRedirect.prefix_rewrite",
+	"HTTPDirectResponse.status", "HTTPDirectResponse.body", "HTTPBody.string", "HTTPBody.bytes",
+	"HTTPRewrite.uri", "HTTPRewrite.authority", "HTTPRewrite.uri_regex_rewrite", "RegexRewrite.match", "RegexRewrite.rewrite",
+	"HTTPRetry.attempts", "HTTPRetry.per_try_timeout", "HTTPRetry.retry_on", "HTTPRetry.backoff", "HTTPRetry.retry_ignore_previous_hosts",
+	"HTTPFaultInjection.delay", "HTTPFaultInjection.abort",
+	"HTTPFaultInjection.Delay.fixed_delay", "HTTPFaultInjection.Delay.percent", "HTTPFaultInjection.Delay.percentage",
+	"HTTPFaultInjection.Abort.http_status", "HTTPFaultInjection.Abort.percentage", "Percent.value",
+	"HTTPMirrorPolicy.destination", "HTTPMirrorPolicy.percentage",
+	"TCPRoute.match", "TCPRoute.route", "RouteDestination.destination", "RouteDestination.weight",
+	"L4MatchAttributes.port", "L4MatchAttributes.source_labels", "L4MatchAttributes.source_namespace", "L4MatchAttributes.gateways",
+
+	"DestinationRule.host", "DestinationRule.traffic_policy", "DestinationRule.subsets", "DestinationRule.export_to", "DestinationRule.workload_selector",
+	"Subset.name", "Subset.labels", "Subset.traffic_policy",
+	"TrafficPolicy.load_balancer", "TrafficPolicy.connection_pool", "TrafficPolicy.outlier_detection", "TrafficPolicy.tls", "TrafficPolicy.port_level_settings",
+	"TrafficPolicy.PortTrafficPolicy.port", "TrafficPolicy.PortTrafficPolicy.load_balancer", "TrafficPolicy.PortTrafficPolicy.connection_pool",
+	"TrafficPolicy.PortTrafficPolicy.outlier_detection", "TrafficPolicy.PortTrafficPolicy.tls",
+	"LoadBalancerSettings.simple",
+	"ConnectionPoolSettings.tcp", "ConnectionPoolSettings.http",
+	"ConnectionPoolSettings.TCPSettings.max_connections", "ConnectionPoolSettings.TCPSettings.connect_timeout", "ConnectionPoolSettings.TCPSettings.tcp_keepalive",
+	"ConnectionPoolSettings.TCPSettings.max_connection_duration",
+	"ConnectionPoolSettings.TCPSettings.TcpKeepalive.probes", "ConnectionPoolSettings.TCPSettings.TcpKeepalive.time", "ConnectionPoolSettings.TCPSettings.TcpKeepalive.interval",
+	"ConnectionPoolSettings.HTTPSettings.http1_max_pending_requests", "ConnectionPoolSettings.HTTPSettings.http2_max_requests",
+	"ConnectionPoolSettings.HTTPSettings.max_requests_per_connection", "ConnectionPoolSettings.HTTPSettings.max_retries",
+	"ConnectionPoolSettings.HTTPSettings.idle_timeout", "ConnectionPoolSettings.HTTPSettings.h2_upgrade_policy",
+	"OutlierDetection.consecutive_5xx_errors", "OutlierDetection.consecutive_gateway_errors",
+	"OutlierDetection.consecutive_local_origin_failures", "OutlierDetection.split_external_local_origin_errors", "OutlierDetection.interval",
+	"OutlierDetection.base_ejection_time", "OutlierDetection.max_ejection_percent", "OutlierDetection.min_health_percent",
+	"ClientTLSSettings.mode", "ClientTLSSettings.sni", "ClientTLSSettings.subject_alt_names",
+	"WorkloadSelector.match_labels",
+
+	"Gateway.selector", "Gateway.servers",
+	"Server.name", "Server.port", "Server.hosts", "Server.tls", "Server.bind",
+	"Port.number", "Port.name", "Port.protocol",
+	"ServerTLSSettings.mode", "ServerTLSSettings.https_redirect", "ServerTLSSettings.credential_name",
+
+	"PeerAuthentication.selector", "PeerAuthentication.mtls", "PeerAuthentication.port_level_mtls", "PeerAuthentication.MutualTLS.mode",
+)
+
+// notRead is read only after initialisation.
+var notRead = map[string]reason{
+	"VirtualService.tls":                                         {verdict.Unsupported, "rules by server name are not supported yet: connections go to the host that was dialled"},
+	"HTTPRoute.cors_policy":                                      notYet("CORS policies"),
+	"HTTPMatchRequest.stat_prefix":                               notYet("statistics prefixes"),
+	"HTTPRetry.retry_remote_localities":                          notYet("retries in other localities"),
+	"HTTPFaultInjection.Delay.exponential_delay":                 {verdict.NotActedOn, "exponential delays are not implemented by Istio either; use fixedDelay"},
+	"HTTPFaultInjection.Abort.grpc_status":                       unsupported("gRPC"),
+	"HTTPFaultInjection.Abort.http2_error":                       unsupported("HTTP/2"),
+	"L4MatchAttributes.destination_subnets":                      notYet("matches of TCP rules by address"),
+	"L4MatchAttributes.source_subnet":                            {verdict.NotActedOn, "sourceSubnet is not implemented by Istio either"},
+	"TrafficPolicy.tunnel":                                       notYet("tunnels"),
+	"TrafficPolicy.proxy_protocol":                               notYet("the PROXY protocol"),
+	"TrafficPolicy.retry_budget":                                 notYet("retry budgets"),
+	"LoadBalancerSettings.consistent_hash":                       {verdict.Unsupported, "consistent hashing is not supported yet: requests are spread by least_request"},
+	"LoadBalancerSettings.locality_lb_setting":                   notYet("locality settings"),
+	"LoadBalancerSettings.warmup":                                notYet("slow start"),
+	"LoadBalancerSettings.warmup_duration_secs":                  notYet("slow start"),
+	"LoadBalancerSettings.zone_aware_lb_setting":                 notYet("zone-aware balancing"),
+	"ConnectionPoolSettings.TCPSettings.idle_timeout":            {verdict.Differs, "connections that are relayed as they are have no idle time-out; idleTimeout below http acts"},
+	"ConnectionPoolSettings.HTTPSettings.http2_keep_alive":       unsupported("HTTP/2"),
+	"ConnectionPoolSettings.HTTPSettings.max_concurrent_streams": unsupported("HTTP/2"),
+	"ConnectionPoolSettings.HTTPSettings.use_client_protocol":    unsupported("HTTP/2"),
+	"OutlierDetection.consecutive_errors":                        {verdict.NotActedOn, "consecutiveErrors is not acted on by Istio any more; use consecutive5xxErrors"},
+	"OutlierDetection.outlier_detection_http_error_codes":        notYet("lists of error codes for outlier detection"),
+	"ClientTLSSettings.client_certificate":                       originTLS(),
+	"ClientTLSSettings.private_key":                              originTLS(),
+	"ClientTLSSettings.ca_certificates":                          originTLS(),
+	"ClientTLSSettings.credential_name":                          originTLS(),
+	"ClientTLSSettings.insecure_skip_verify":                     originTLS(),
+	"ClientTLSSettings.ca_crl":                                   originTLS(),
+	"Port.target_port":                                           {verdict.NotActedOn, "targetPort has no meaning for a gateway's server"},
+	"Server.default_endpoint":                                    {verdict.NotActedOn, "defaultEndpoint is not implemented by Istio either"},
+	"ServerTLSSettings.server_certificate":                       gatewayFile(),
+	"ServerTLSSettings.private_key":                              gatewayFile(),
+	"ServerTLSSettings.ca_certificates":                          gatewayFile(),
+	"ServerTLSSettings.ca_crl":                                   gatewayFile(),
+	"ServerTLSSettings.tls_certificates":                         gatewayFile(),
+	"ServerTLSSettings.credential_names":                         notYet("several credentials of one server"),
+	"ServerTLSSettings.ca_cert_credential_name":                  notYet("client certificates at gateways"),
+	"ServerTLSSettings.insecure_skip_verify":                     notYet("client certificates at gateways"),
+	"ServerTLSSettings.subject_alt_names":                        notYet("client certificates at gateways"),
+	"ServerTLSSettings.verify_certificate_spki":                  notYet("client certificates at gateways"),
+	"ServerTLSSettings.verify_certificate_hash":                  notYet("client certificates at gateways"),
+	"ServerTLSSettings.min_protocol_version":                     notYet("TLS versions of gateways' servers"),
+	"ServerTLSSettings.max_protocol_version":                     notYet("TLS versions of gateways' servers"),
+	"ServerTLSSettings.cipher_suites":                            notYet("cipher suites of gateways' servers"),
+}
+
+func set(names ...string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+func notYet(what string) reason {
+	return reason{verdict.NotActedOn, "not acted on yet: " + what}
+}
+
+func unsupported(what string) reason {
+	return reason{verdict.Unsupported, "not supported yet: " + what}
+}
+
+func originTLS() reason {
+	return reason{verdict.Unsupported, "TLS to destinations outside the mesh is not supported yet"}
+}
+
+func gatewayFile() reason {
+	return reason{verdict.Unsupported, "a server's certificate is read from the Secret that credentialName names, not from files"}
+}

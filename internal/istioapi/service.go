@@ -1,0 +1,128 @@
+package istioapi
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// exportToAnnotation limits the namespaces that see a Service.
+const exportToAnnotation = "networking.istio.io/exportTo"
+
+func (r *reader) service(o *api.Object, meta mesh.Meta, in *corev1.Service) {
+	spec := meta.Origin.At("spec")
+	out := registry.Service{
+		Origin:          meta.Origin,
+		Name:            o.Meta.Name,
+		Namespace:       o.Meta.Namespace,
+		Created:         meta.Created,
+		Selector:        in.Spec.Selector,
+		ClusterIP:       in.Spec.ClusterIP,
+		PublishNotReady: in.Spec.PublishNotReadyAddresses,
+	}
+	if in.Spec.Type == corev1.ServiceTypeExternalName {
+		r.say(spec.At("externalName"), verdict.NotActedOn, "services of type ExternalName are not acted on yet")
+		return
+	}
+	if ip := out.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
+		if _, err := netip.ParseAddr(ip); err != nil {
+			r.say(spec.At("clusterIP"), verdict.Invalid, "%q is not an address; the service gets one of its own", ip)
+			out.ClusterIP = ""
+		}
+	}
+	for _, ns := range strings.Split(o.Meta.Annotations[exportToAnnotation], ",") {
+		if ns = strings.TrimSpace(ns); ns != "" {
+			out.ExportTo = append(out.ExportTo, ns)
+		}
+	}
+	if in.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+		r.say(spec.At("sessionAffinity"), verdict.NotActedOn, "session affinity is not acted on: the mesh balances each request")
+	}
+	if len(in.Spec.ExternalIPs) > 0 {
+		r.say(spec.At("externalIPs"), verdict.NotActedOn, "external addresses are not acted on yet")
+	}
+	if t := in.Spec.InternalTrafficPolicy; t != nil && *t == corev1.ServiceInternalTrafficPolicyLocal {
+		r.say(spec.At("internalTrafficPolicy"), verdict.NotActedOn, "the policy Local is not acted on yet")
+	}
+	if len(in.Spec.Selector) == 0 {
+		r.say(spec.At("selector"), verdict.SelectsNothing, "a service without a selector has no endpoints here")
+	}
+	for i := range in.Spec.Ports {
+		if p, ok := r.servicePort(spec.At(index("ports", i)), &in.Spec.Ports[i]); ok {
+			out.Ports = append(out.Ports, p)
+		}
+	}
+	r.cfg.Services = append(r.cfg.Services, out)
+}
+
+func (r *reader) servicePort(at verdict.Origin, in *corev1.ServicePort) (registry.ServicePort, bool) {
+	if in.Port < 1 || in.Port > 65535 {
+		r.say(at.At("port"), verdict.Invalid, "the port %d is out of range", in.Port)
+		return registry.ServicePort{}, false
+	}
+	out := registry.ServicePort{Name: in.Name, Number: uint16(in.Port), TargetNumber: uint16(in.Port)}
+	var appProtocol string
+	if in.AppProtocol != nil {
+		appProtocol = *in.AppProtocol
+	}
+	known := false
+	out.Protocol, known = registry.ProtocolOf(string(in.Protocol), appProtocol, in.Name)
+	switch {
+	case out.Protocol == registry.UDP:
+		r.say(at, verdict.Unsupported, "UDP does not go through the mesh")
+		return registry.ServicePort{}, false
+	case !known:
+		r.say(at.At("appProtocol"), verdict.NotActedOn, "%q is not known; the protocol is told from the first bytes of each connection", appProtocol)
+	case out.Protocol.IsHTTP2():
+		r.say(at, verdict.Unsupported, "the native data plane does not support %s yet: it refuses connections to the port; declare it as http or tcp until then", out.Protocol)
+	}
+	switch t := in.TargetPort; {
+	case t.Type == intstr.String && t.StrVal != "":
+		out.TargetName, out.TargetNumber = t.StrVal, 0
+	case t.Type == intstr.Int && t.IntVal != 0:
+		if t.IntVal < 0 || t.IntVal > 65535 {
+			r.say(at.At("targetPort"), verdict.Invalid, "the port %d is out of range", t.IntVal)
+			return registry.ServicePort{}, false
+		}
+		out.TargetNumber = uint16(t.IntVal)
+	}
+	return out, true
+}
+
+// secret keeps the credentials that gateways can serve: those with a certificate
+// and a key (type kubernetes.io/tls, or Istio's generic form with cert and key).
+func (r *reader) secret(o *api.Object, meta mesh.Meta, in *corev1.Secret) {
+	cert, key := field(in, corev1.TLSCertKey, "cert"), field(in, corev1.TLSPrivateKeyKey, "key")
+	if len(cert) == 0 && len(key) == 0 {
+		return // not a credential; Secrets have many uses
+	}
+	out := mesh.Secret{Meta: meta, Namespace: o.Meta.Namespace, Name: o.Meta.Name, Cert: cert, Key: key}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		// The error of X509KeyPair says what is wrong, never the key's content.
+		out.Invalid = err.Error()
+		r.say(meta.Origin, verdict.Invalid, "not a usable TLS credential: %s", out.Invalid)
+	}
+	r.cfg.Secrets = append(r.cfg.Secrets, out)
+}
+
+// field reads the first of some keys from a Secret's data, or from its stringData,
+// which replaces data where both are written.
+func field(in *corev1.Secret, names ...string) []byte {
+	for _, n := range names {
+		if v := in.StringData[n]; v != "" {
+			return []byte(v)
+		}
+		if v := in.Data[n]; len(v) > 0 {
+			return v
+		}
+	}
+	return nil
+}

@@ -1,0 +1,385 @@
+// Package mesh is the neutral model of the mesh: what the objects of Istio's API
+// (and later of the Gateway API) say, without the types of any API.
+//
+// A front end (package istioapi) fills a Config, a plain list of values in no
+// particular order. Build turns it, with the workloads, into a Snapshot: resolved,
+// indexed and immutable, the only thing that the compiler reads.
+package mesh
+
+import (
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// Config is what front ends read from objects. Values are immutable.
+type Config struct {
+	Namespaces []Namespace
+	Accounts   []Account
+	Services   []registry.Service
+	Routes     []RouteSet
+	Policies   []HostPolicy
+	Gateways   []Gateway
+	MTLS       []MTLSPolicy
+	Secrets    []Secret
+}
+
+// Meta is what every value made from an object carries.
+type Meta struct {
+	Origin  verdict.Origin
+	Created int64 // Unix nanoseconds; the oldest wins, then the name decides
+}
+
+// Namespace is a namespace of the mesh.
+type Namespace struct {
+	Meta
+	Name   string
+	Labels map[string]string
+}
+
+// Account is a service account.
+type Account struct {
+	Meta
+	Namespace, Name string
+}
+
+// Secret is a TLS credential of a gateway. It redacts itself when printed.
+type Secret struct {
+	Meta
+	Namespace, Name string
+	Cert, Key       PrivateBytes // PEM
+	Invalid         string       // why it cannot serve; "" where it can
+}
+
+// PrivateBytes does not show its content where it is printed or encoded as text.
+type PrivateBytes []byte
+
+// String returns a placeholder.
+func (PrivateBytes) String() string { return "[private]" }
+
+// GoString returns a placeholder.
+func (PrivateBytes) GoString() string { return "[private]" }
+
+// MarshalText returns a placeholder, for JSON and YAML.
+func (PrivateBytes) MarshalText() ([]byte, error) { return []byte("[private]"), nil }
+
+// RouteSet is a list of routing rules for some hosts (Istio's VirtualService).
+type RouteSet struct {
+	Meta
+	Namespace, Name string
+	// Hosts are fully qualified, or wildcards "*.suffix" and "*".
+	Hosts []string
+	// Gateways names where the rules act: "namespace/name", or "mesh" for sidecars.
+	Gateways []string
+	ExportTo []string // as registry.Service.ExportTo
+	HTTP     []HTTPRule
+	TCP      []TCPRule
+}
+
+// HTTPRule is one rule: what it matches and what happens then. A rule with
+// Invalid set answers 500 with that reason.
+type HTTPRule struct {
+	Origin  verdict.Origin
+	Name    string
+	Matches []HTTPMatch // any of them; empty matches everything
+	Invalid string
+
+	// Exactly one of these acts, unless Invalid is set.
+	Destinations []Destination
+	Redirect     *Redirect
+	Direct       *DirectResponse
+
+	Rewrite  *Rewrite
+	Timeout  time.Duration // 0: none, Istio's default
+	Retries  *Retries      // nil: Istio's default policy
+	Fault    *Fault
+	Mirrors  []Mirror
+	Request  HeaderOps
+	Response HeaderOps
+}
+
+// HTTPMatch holds conditions that must all be met.
+type HTTPMatch struct {
+	Origin          verdict.Origin
+	Name            string
+	Invalid         bool // takes no request
+	Path            *StringMatch
+	IgnorePathCase  bool
+	Method          *StringMatch
+	Scheme          *StringMatch
+	Authority       *StringMatch
+	Headers         []NamedMatch // by name
+	WithoutHeaders  []NamedMatch
+	Query           []NamedMatch
+	Port            uint16            // the service's or the gateway server's port; 0: any
+	SourceLabels    map[string]string // of the calling workload
+	SourceNamespace string
+	Gateways        []string // as RouteSet.Gateways; empty: the rule set's
+}
+
+// MatchKind is how a StringMatch compares.
+type MatchKind string
+
+// The kinds of string matches. Regex is RE2 and must match the whole value.
+const (
+	Exact   MatchKind = "exact"
+	Prefix  MatchKind = "prefix"
+	Regex   MatchKind = "regex"
+	Present MatchKind = "present"
+)
+
+// StringMatch compares a string.
+type StringMatch struct {
+	Kind  MatchKind
+	Value string
+}
+
+// NamedMatch compares a header or a query parameter.
+type NamedMatch struct {
+	Name string
+	StringMatch
+}
+
+// Destination is a weighted destination.
+type Destination struct {
+	Origin   verdict.Origin
+	Host     string // fully qualified
+	Subset   string
+	Port     uint16 // 0: the service's only port, or the port that was called
+	Weight   uint32
+	Request  HeaderOps
+	Response HeaderOps
+}
+
+// Redirect answers with a redirection.
+type Redirect struct {
+	Status    uint32 // 301, 302, 303, 307, 308
+	Scheme    string
+	Authority string
+	Port      uint32
+	Path      string // replaces the path
+	PrefixURI bool   // Path is "%PREFIX()%…": only the matched prefix is replaced
+	// FromRequestPort keeps the port of the request; else the scheme's default.
+	FromRequestPort bool
+}
+
+// DirectResponse answers by itself.
+type DirectResponse struct {
+	Status uint32
+	Body   string
+}
+
+// Rewrite changes the request before it is sent on.
+type Rewrite struct {
+	Path      string // replaces the matched path or prefix
+	Regex     string // with Substitution: replaces by regular expression
+	Subst     string
+	Authority string
+}
+
+// Retries is a retry policy. Zero Attempts turns retries off.
+type Retries struct {
+	Attempts      uint32
+	PerTryTimeout time.Duration
+	On            []string // Envoy's names of conditions; empty with Statuses empty: Istio's default
+	Statuses      []uint32
+	Backoff       time.Duration // 0: Envoy's default of 25 ms
+	AvoidPrevious bool          // prefer endpoints that were not tried
+}
+
+// Fault delays or aborts requests on purpose.
+type Fault struct {
+	Delay        time.Duration // 0: none
+	DelayPercent float64
+	AbortStatus  uint32 // 0: none
+	AbortPercent float64
+}
+
+// Mirror sends copies of requests.
+type Mirror struct {
+	Destination Destination
+	Percent     float64
+}
+
+// HeaderOps changes headers.
+type HeaderOps struct {
+	Set    []Header // sorted by name
+	Add    []Header
+	Remove []string
+}
+
+// Header is a header and its value.
+type Header struct{ Name, Value string }
+
+// IsZero reports whether o changes nothing.
+func (o HeaderOps) IsZero() bool { return len(o.Set)+len(o.Add)+len(o.Remove) == 0 }
+
+// TCPRule is one rule for connections.
+type TCPRule struct {
+	Origin       verdict.Origin
+	Matches      []TCPMatch
+	Destinations []Destination
+	Invalid      string
+}
+
+// TCPMatch holds conditions that must all be met.
+type TCPMatch struct {
+	Port            uint16
+	SourceLabels    map[string]string
+	SourceNamespace string
+	Gateways        []string
+}
+
+// HostPolicy says how a host is called (Istio's DestinationRule).
+type HostPolicy struct {
+	Meta
+	Namespace, Name string
+	Host            string // fully qualified, or a wildcard "*.suffix"
+	ExportTo        []string
+	// Clients selects the calling workloads that the policy is for; empty: all.
+	Clients map[string]string
+	Policy  TrafficPolicy
+	Subsets []Subset
+}
+
+// Subset is a named part of a host's endpoints.
+type Subset struct {
+	Origin verdict.Origin
+	Name   string
+	Labels map[string]string
+	Policy TrafficPolicy // set fields replace the host's
+}
+
+// TrafficPolicy is how a port is called. Nil fields are not set: a subset's
+// policy falls back to its host's, a port's to its level's.
+type TrafficPolicy struct {
+	Balance *Balance
+	Pool    *Pool
+	Outlier *Outlier
+	TLS     *ClientTLS
+	Ports   []PortPolicy
+}
+
+// PortPolicy is the policy of one port; it replaces, and does not extend, the
+// policy around it (Istio, PortTrafficPolicy).
+type PortPolicy struct {
+	Port   uint16
+	Policy TrafficPolicy
+}
+
+// Algorithm picks an endpoint.
+type Algorithm string
+
+// The algorithms of DestinationRule's loadBalancer.simple.
+const (
+	LeastRequest Algorithm = "least_request"
+	RoundRobin   Algorithm = "round_robin"
+	Random       Algorithm = "random"
+	Passthrough  Algorithm = "passthrough"
+)
+
+// Balance is a load-balancing choice.
+type Balance struct {
+	Origin    verdict.Origin
+	Algorithm Algorithm
+}
+
+// Pool limits connections. Zero values are Istio's defaults.
+type Pool struct {
+	Origin                verdict.Origin
+	ConnectTimeout        time.Duration // 0: 10 s
+	MaxConnections        uint32        // 0: no limit
+	IdleTimeout           time.Duration // of HTTP connections
+	MaxConnectionDuration time.Duration
+	KeepAlive             *KeepAlive
+	MaxPending            uint32 // http1MaxPendingRequests
+	MaxRequests           uint32 // http2MaxRequests: active requests
+	RequestsPerConnection uint32
+	MaxRetries            uint32
+}
+
+// KeepAlive is TCP keep-alive; zero fields are the kernel's.
+type KeepAlive struct {
+	Probes         uint32
+	Time, Interval time.Duration
+}
+
+// Outlier ejects endpoints that fail.
+type Outlier struct {
+	Origin             verdict.Origin
+	Consecutive5xx     *uint32
+	ConsecutiveGateway *uint32
+	ConsecutiveLocal   *uint32
+	SplitLocal         bool
+	Interval           time.Duration
+	BaseEjection       time.Duration
+	MaxEjectionPercent uint32
+	MinHealthPercent   uint32
+}
+
+// TLSMode is how a host's endpoints are called.
+type TLSMode string
+
+// The modes of DestinationRule's trafficPolicy.tls.
+const (
+	TLSDisable     TLSMode = "disable"
+	TLSIstioMutual TLSMode = "istio_mutual"
+)
+
+// ClientTLS is an explicit choice; without one, mTLS is automatic.
+type ClientTLS struct {
+	Origin verdict.Origin
+	Mode   TLSMode
+	SNI    string
+	SANs   []string
+}
+
+// Gateway opens ports of gateway workloads.
+type Gateway struct {
+	Meta
+	Namespace, Name string
+	Selector        map[string]string
+	Servers         []Server
+}
+
+// Server is one port of a gateway.
+type Server struct {
+	Origin   verdict.Origin
+	Name     string
+	Port     uint16
+	PortName string
+	Protocol registry.Protocol
+	// Hosts are the hosts served, each with the namespaces whose rules it takes.
+	Hosts         []ServerHost
+	HTTPSRedirect bool
+	// Credential names the Secret of an HTTPS server with mode SIMPLE.
+	Credential string
+}
+
+// ServerHost is a host of a server.
+type ServerHost struct {
+	Namespace string // "*" any, else the one whose rules may bind
+	Host      string // exact, "*.suffix" or "*"
+}
+
+// MTLSMode says which connections a workload takes.
+type MTLSMode string
+
+// The modes of PeerAuthentication. Unset inherits from the wider scope.
+const (
+	Unset      MTLSMode = ""
+	Permissive MTLSMode = "permissive"
+	Strict     MTLSMode = "strict"
+	Disable    MTLSMode = "disable"
+)
+
+// MTLSPolicy says which connections workloads take (PeerAuthentication). Without
+// a selector it holds for its namespace, in the root namespace for the mesh.
+type MTLSPolicy struct {
+	Meta
+	Namespace, Name string
+	Selector        map[string]string
+	Mode            MTLSMode
+	Ports           map[uint16]MTLSMode
+}

@@ -1,0 +1,69 @@
+package mesh
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// checkOrder names the rules that no request reaches, because an earlier rule of
+// the same host takes them all: in the same set, or in an older one for the same
+// host. Rule sets of one host are merged in this order: all rules with conditions,
+// the oldest set first, then the first rule without.
+func (s *Snapshot) checkOrder(v *verdicts) {
+	for _, r := range s.routes.all {
+		shadowedWithin(v, r)
+	}
+	for _, host := range slices.Sorted(maps.Keys(s.routes.exact)) {
+		shadowedAcross(v, s.routes.exact[host], "the host "+host)
+	}
+	for _, g := range slices.Sorted(maps.Keys(s.routes.gateways)) {
+		byHost := map[string][]*RouteSet{}
+		for _, r := range s.routes.gateways[g] {
+			for _, h := range r.Hosts {
+				byHost[h] = append(byHost[h], r)
+			}
+		}
+		for _, h := range slices.Sorted(maps.Keys(byHost)) {
+			shadowedAcross(v, byHost[h], "the host "+h+" at the gateway "+g)
+		}
+	}
+}
+
+func shadowedWithin(v *verdicts, r *RouteSet) {
+	for i := range r.HTTP {
+		if !r.HTTP[i].CatchAll() {
+			continue
+		}
+		for j := i + 1; j < len(r.HTTP); j++ {
+			v.by(r.HTTP[j].Origin, verdict.Shadowed, r.Origin.Ref, "%s takes every request", r.HTTP[i].Origin.Path)
+		}
+		return
+	}
+}
+
+func shadowedAcross(v *verdicts, sets []*RouteSet, where string) {
+	seen := map[string]*HTTPRule{} // by conditions; "" for the rule without
+	for _, r := range sets {
+		for i := range r.HTTP {
+			rule := &r.HTTP[i]
+			key := ""
+			if !rule.CatchAll() {
+				key = rule.Key()
+				key = key[strings.LastIndex(key, "#"):]
+			}
+			first := seen[key]
+			if first != nil && first.Origin.Ref != r.Origin.Ref {
+				v.by(rule.Origin, verdict.Shadowed, first.Origin.Ref, "%s is older and has the same conditions for %s", first.Origin, where)
+			}
+			if first == nil {
+				seen[key] = rule
+			}
+			if key == "" {
+				break // what follows in this set has its verdict already
+			}
+		}
+	}
+}

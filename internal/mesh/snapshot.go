@@ -1,0 +1,109 @@
+package mesh
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// Inputs is what Build reads besides configuration.
+type Inputs struct {
+	Workloads []registry.Workload
+	// VIPs are the services' addresses by key, from registry.Allocate.
+	VIPs map[string]netip.Addr
+	// TrustDomain is the mesh's trust domain, "cluster.local" where empty.
+	TrustDomain string
+	// RootNamespace holds mesh-wide policies, "istio-system" where empty.
+	RootNamespace string
+}
+
+// Snapshot is the mesh at one moment. It is immutable: callers must not change
+// what its methods return.
+type Snapshot struct {
+	trustDomain   string
+	rootNamespace string
+	workloads     *registry.Index
+	hosts         []*Host // by name
+	byName        map[string]*Host
+	byNamespace   map[string][]*Host
+	routes        *routeIndex
+	policies      *policyIndex
+	gateways      []*Gateway // oldest first
+	mtls          *mtlsIndex
+	secrets       map[[2]string]*Secret
+}
+
+// Build makes a snapshot of the mesh. The order of the inputs does not matter. The
+// verdicts say of every object whether it is effective, and of every reference
+// whether what it names exists.
+func Build(cfg Config, in Inputs) (*Snapshot, []verdict.Status) {
+	s := &Snapshot{
+		trustDomain:   cmp.Or(in.TrustDomain, Domain),
+		rootNamespace: cmp.Or(in.RootNamespace, DefaultRootNamespace),
+		workloads:     registry.NewIndex(in.Workloads),
+		secrets:       make(map[[2]string]*Secret, len(cfg.Secrets)),
+	}
+	var v verdicts
+	s.buildHosts(&v, cfg.Services, in.VIPs)
+	s.routes = newRouteIndex(cfg.Routes)
+	s.policies = newPolicyIndex(&v, cfg.Policies)
+	s.mtls = newMTLSIndex(&v, cfg.MTLS, s.rootNamespace)
+	s.gateways = pointers(cfg.Gateways)
+	slices.SortFunc(s.gateways, func(a, b *Gateway) int { return older(&a.Meta, &b.Meta) })
+	for i := range cfg.Secrets {
+		sec := &cfg.Secrets[i]
+		s.secrets[[2]string{sec.Namespace, sec.Name}] = sec
+	}
+	s.check(&v, &cfg)
+	v.effective(&cfg)
+	return s, verdict.Sort(v.list)
+}
+
+// TrustDomain is the mesh's trust domain.
+func (s *Snapshot) TrustDomain() string { return s.trustDomain }
+
+// RootNamespace holds mesh-wide policies.
+func (s *Snapshot) RootNamespace() string { return s.rootNamespace }
+
+// Workloads finds workloads.
+func (s *Snapshot) Workloads() *registry.Index { return s.workloads }
+
+// Secret finds a gateway's credential.
+func (s *Snapshot) Secret(namespace, name string) (*Secret, bool) {
+	sec, ok := s.secrets[[2]string{namespace, name}]
+	return sec, ok
+}
+
+// Gateways lists the gateways whose selector takes a workload with the labels, the
+// oldest first. As in Istio, a selector reaches over namespaces.
+func (s *Snapshot) Gateways(labels map[string]string) []*Gateway {
+	var out []*Gateway
+	for _, g := range s.gateways {
+		if registry.Matches(g.Selector, labels) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// older orders by age, and by namespace and name where two are equally old.
+func older(a, b *Meta) int {
+	return cmp.Or(cmp.Compare(a.Created, b.Created), a.Origin.Ref.Compare(b.Origin.Ref))
+}
+
+func pointers[T any](list []T) []*T {
+	out := make([]*T, len(list))
+	for i := range list {
+		out[i] = &list[i]
+	}
+	return out
+}
+
+// SPIFFE is the identity of a service account in the mesh.
+func (s *Snapshot) SPIFFE(namespace, account string) string {
+	return strings.Join([]string{"spiffe:/", s.trustDomain, "ns", namespace, "sa", account}, "/")
+}

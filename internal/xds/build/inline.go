@@ -1,0 +1,66 @@
+package build
+
+import (
+	"strconv"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+)
+
+// inboundRoutes is the inline route table before a workload: everything goes to
+// one port. Requests that were not sent yet are tried again when the connection
+// turns out closed.
+func inboundRoutes(key ir.Key, port uint16, services []ir.ServiceRef) *routev3.RouteConfiguration {
+	operation := ":" + strconv.Itoa(int(port)) + "/*"
+	if len(services) > 0 {
+		operation = services[0].Host + ":" + strconv.Itoa(int(services[0].Port)) + "/*"
+	}
+	return inlineTable(key.String(), "inbound|http|"+strconv.Itoa(int(port)), &routev3.Route{
+		Name:  "default",
+		Match: anyPath(),
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: key.String()},
+			Timeout:          durationpb.New(0),
+			RetryPolicy:      &routev3.RetryPolicy{RetryOn: "reset-before-request", NumRetries: wrapperspb.UInt32(2)},
+			MaxStreamDuration: &routev3.RouteAction_MaxStreamDuration{
+				MaxStreamDuration:    durationpb.New(0),
+				GrpcTimeoutHeaderMax: durationpb.New(0),
+			},
+		}},
+		Decorator: &routev3.Decorator{Operation: operation},
+	})
+}
+
+// refusing is a connection manager that answers every request with 505 and the
+// reason.
+func (b *builder) refusing(prefix, reason string, inbound bool) *hcmv3.HttpConnectionManager {
+	table := inlineTable("refused", "refused", &routev3.Route{
+		Name:     "refused",
+		Match:    anyPath(),
+		Action:   &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 505}},
+		Metadata: ruleMetadata(verdict.Ref{}, reason),
+	})
+	if inbound {
+		return b.inboundManager(prefix, table)
+	}
+	m := b.manager(prefix, false)
+	m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: table}
+	return m
+}
+
+func inlineTable(name, host string, r *routev3.Route) *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{
+		Name:             name,
+		VirtualHosts:     []*routev3.VirtualHost{{Name: host, Domains: []string{"*"}, Routes: []*routev3.Route{r}}},
+		ValidateClusters: wrapperspb.Bool(false),
+	}
+}
+
+func anyPath() *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
+}

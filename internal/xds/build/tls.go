@@ -1,0 +1,141 @@
+package build
+
+import (
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/lateen-mesh/lateen/internal/ir"
+)
+
+// Names of the workload's own secrets, and of the cluster behind which the agent
+// serves them. The native proxy has both in process.
+const (
+	workloadSecret = "default"
+	rootsSecret    = "ROOTCA"
+	sdsCluster     = "sds-grpc"
+)
+
+// cipherSuites are for TLS 1.2, as Istio sets them.
+var cipherSuites = []string{
+	"ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384",
+	"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256",
+	"AES256-GCM-SHA384", "AES128-GCM-SHA256",
+}
+
+func fromAgent(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
+			ApiType:                   corev3.ApiConfigSource_GRPC,
+			TransportApiVersion:       corev3.ApiVersion_V3,
+			SetNodeOnFirstMessageOnly: true,
+			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: sdsCluster},
+			}}},
+		}},
+		InitialFetchTimeout: durationpb.New(0),
+		ResourceApiVersion:  corev3.ApiVersion_V3,
+	}}
+}
+
+// meshContext is the common part of both sides of mesh TLS: the workload's
+// certificate, and peers that the mesh's roots vouch for and whose SAN matches.
+func meshContext(sans []*matcherv3.StringMatcher, alpn []string, ciphers []string) *tlsv3.CommonTlsContext {
+	return &tlsv3.CommonTlsContext{
+		TlsParams: &tlsv3.TlsParameters{
+			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
+			TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+			CipherSuites:              ciphers,
+		},
+		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{fromAgent(workloadSecret)},
+		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
+			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+				DefaultValidationContext:         &tlsv3.CertificateValidationContext{MatchSubjectAltNames: sans}, //nolint:staticcheck // what Istio sends
+				ValidationContextSdsSecretConfig: fromAgent(rootsSecret),
+			},
+		},
+		AlpnProtocols: alpn,
+	}
+}
+
+func tlsSocket(cfg *anypb.Any) *corev3.TransportSocket {
+	return &corev3.TransportSocket{Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: cfg}}
+}
+
+func plainSocket() *corev3.TransportSocket {
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.raw_buffer",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: typed(&rawbufferv3.RawBuffer{})},
+	}
+}
+
+// meshServer ends mesh TLS: the caller shows a certificate of the trust domain.
+func (b *builder) meshServer(http bool) *corev3.TransportSocket {
+	sans := []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + b.p.TrustDomain + "/"}}}
+	alpn := b.httpALPN()
+	if !http {
+		alpn = append([]string{"istio-peer-exchange"}, alpn...)
+	}
+	return tlsSocket(typed(&tlsv3.DownstreamTlsContext{
+		CommonTlsContext:         meshContext(sans, alpn, cipherSuites),
+		RequireClientCertificate: wrapperspb.Bool(true),
+	}))
+}
+
+// httpALPN is what servers agree to: HTTP/2 where the data plane speaks it.
+func (b *builder) httpALPN() []string {
+	if b.native() {
+		return []string{"http/1.1"}
+	}
+	return []string{"h2", "http/1.1"}
+}
+
+// meshClient begins mesh TLS. The ALPN tells the callee's proxy what comes: mesh
+// HTTP, or mesh TCP with an exchange of metadata, which a stock Envoy cannot do.
+func (b *builder) meshClient(c *ir.Cluster) *corev3.TransportSocket {
+	alpn := []string{"istio-peer-exchange", "istio"}
+	switch {
+	case c.App == ir.HTTP:
+		alpn = []string{"istio-http/1.1", "istio"}
+	case c.App == ir.HTTP2:
+		alpn = []string{"istio-h2", "istio", "h2"}
+	case !b.native():
+		alpn = []string{"istio"}
+	}
+	var sans []*matcherv3.StringMatcher
+	for _, s := range c.SANs {
+		sans = append(sans, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}})
+	}
+	return tlsSocket(typed(&tlsv3.UpstreamTlsContext{CommonTlsContext: meshContext(sans, alpn, nil), Sni: c.SNI}))
+}
+
+// gatewayServer ends TLS of clients from outside with a credential of the mesh's
+// configuration, which comes over ADS.
+func (b *builder) gatewayServer(t *ir.Terminated) *corev3.TransportSocket {
+	return tlsSocket(typed(&tlsv3.DownstreamTlsContext{
+		CommonTlsContext: &tlsv3.CommonTlsContext{
+			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: t.Secret, SdsConfig: &corev3.ConfigSource{
+				ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+				ResourceApiVersion:    corev3.ApiVersion_V3,
+			}}},
+			AlpnProtocols: b.httpALPN(),
+		},
+		RequireClientCertificate: wrapperspb.Bool(false),
+	}))
+}
+
+// secret is a gateway's credential.
+func secret(s *ir.Secret) *tlsv3.Secret {
+	inline := func(p ir.Private) *corev3.DataSource {
+		return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: slices.Clone(p)}}
+	}
+	return &tlsv3.Secret{Name: s.Name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+		CertificateChain: inline(s.Cert), PrivateKey: inline(s.Key),
+	}}}
+}
