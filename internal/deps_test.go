@@ -62,7 +62,7 @@ const layers = `
 
 	# above
 	api, api/validate, store < controlplane/configapi;
-	push, ca, controlplane/configapi, explain < controlplane < controlplane/command;
+	push, ca, controlplane/configapi, explain, ops < controlplane < controlplane/command;
 	controlplane/command, controlplane, proxy/command, agent, dns < local < cli;
 `
 

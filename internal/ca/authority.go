@@ -71,9 +71,9 @@ func Open(o Options) (*Authority, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
-	err := a.load(o.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = a.create(o.Dir)
+	key, err := a.loadKey(o.Dir)
+	if err == nil {
+		err = a.load(o.Dir, key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority in %s: %w", o.Dir, err)
@@ -81,25 +81,58 @@ func Open(o Options) (*Authority, error) {
 	return a, nil
 }
 
-// load reads key and certificate; fs.ErrNotExist when there is neither.
-func (a *Authority) load(dir string) error {
-	keyPEM, keyErr := os.ReadFile(filepath.Join(dir, keyFile))
-	certPEM, certErr := os.ReadFile(filepath.Join(dir, certFile))
-	switch {
-	case errors.Is(keyErr, fs.ErrNotExist) && errors.Is(certErr, fs.ErrNotExist):
-		return fs.ErrNotExist
-	case keyErr != nil || certErr != nil:
-		// One of the two is lost: making a new root would cut off every workload.
-		return fmt.Errorf("half of the root is there: %w", errors.New(fmt.Sprint(errors.Join(keyErr, certErr))))
+// loadKey reads the root's key and makes it the first time. A certificate without
+// its key is an error: a new root would cut off every workload.
+func (a *Authority) loadKey(dir string) (*ecdsa.PrivateKey, error) {
+	path := filepath.Join(dir, keyFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(dir, certFile)); err == nil {
+			return nil, fmt.Errorf("%s is there, but its key %s is lost", certFile, keyFile)
+		}
+		return createKey(path)
 	}
-	if info, err := os.Stat(filepath.Join(dir, keyFile)); err != nil {
-		return err
-	} else if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s is readable by others (mode %v): remove the rights of group and others", keyFile, info.Mode().Perm())
-	}
-	key, err := parseKey(keyPEM)
 	if err != nil {
-		return fmt.Errorf("%s: %w", keyFile, err)
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s is readable by others (mode %v): remove the rights of group and others", keyFile, info.Mode().Perm())
+	}
+	key, err := parseKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", keyFile, err)
+	}
+	return key, nil
+}
+
+func createKey(path string) (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+}
+
+// load reads the root's certificate. Where only the key is there, the mesh ended
+// between writing the one and the other: the certificate is made for that key.
+func (a *Authority) load(dir string, key *ecdsa.PrivateKey) error {
+	path := filepath.Join(dir, certFile)
+	certPEM, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if certPEM, err = a.selfSign(key); err == nil {
+			err = writeFile(path, certPEM, 0o644)
+		}
+	}
+	if err != nil {
+		return err
 	}
 	cert, err := parseCert(certPEM)
 	if err != nil {
@@ -108,6 +141,9 @@ func (a *Authority) load(dir string) error {
 	if !key.PublicKey.Equal(cert.PublicKey) {
 		return fmt.Errorf("%s does not belong to %s", keyFile, certFile)
 	}
+	if !cert.IsCA {
+		return fmt.Errorf("%s is not the certificate of an authority", certFile)
+	}
 	if now := a.now(); now.After(cert.NotAfter) {
 		return fmt.Errorf("the root expired on %s", cert.NotAfter.Format(time.DateOnly))
 	}
@@ -115,14 +151,11 @@ func (a *Authority) load(dir string) error {
 	return nil
 }
 
-func (a *Authority) create(dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
+// selfSign makes the root's certificate.
+func (a *Authority) selfSign(key *ecdsa.PrivateKey) ([]byte, error) {
 	serial, err := newSerial()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now := a.now()
 	template := &x509.Certificate{
@@ -135,23 +168,9 @@ func (a *Authority) create(dir string) error {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	// The key first: a certificate without its key is an error at the next start,
-	// a key without a certificate too, and neither is overwritten.
-	if err := writeFile(filepath.Join(dir, keyFile), keyPEM, 0o600); err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(dir, certFile), certPEM, 0o644); err != nil {
-		return err
-	}
-	return a.load(dir)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 // Roots gives the PEM of the trusted roots.

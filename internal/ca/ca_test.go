@@ -123,8 +123,18 @@ func TestRootIsKept(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, keyFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Options{Dir: dir}); err == nil {
-		t.Error("a lost key is replaced silently")
+	if _, err := Open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "lost") {
+		t.Errorf("a lost key: %v", err)
+	}
+	dir = t.TempDir()
+	if a, err = Open(Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, certFile)); err != nil { // as after a crash between the two files
+		t.Fatal(err)
+	}
+	if b, err = Open(Options{Dir: dir}); err != nil || !a.key.Equal(b.key) {
+		t.Errorf("a key without its certificate: %v", err)
 	}
 	later := func() time.Time { return time.Now().Add(rootLifetime + time.Hour) }
 	dir = t.TempDir()

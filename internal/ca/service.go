@@ -16,18 +16,26 @@ import (
 	"github.com/lateen-mesh/lateen/internal/spiffe"
 )
 
+// Signer makes certificates: an *Authority with its own root, or one with a
+// plugged-in intermediate.
+type Signer interface {
+	TrustDomain() string
+	// Sign returns PEM, the leaf first and the roots last; see Authority.Sign.
+	Sign(csrPEM []byte, id spiffe.ID, lifetime time.Duration) (chain [][]byte, err error)
+}
+
 // Service answers istio.v1.auth.IstioCertificateService: a caller with a valid
 // token gets a certificate for its own identity, and for no other.
 type Service struct {
 	securityv1.UnimplementedIstioCertificateServiceServer
-	authority *Authority
-	tokens    *Tokens
-	log       *slog.Logger
+	signer Signer
+	tokens *Tokens
+	log    *slog.Logger
 }
 
 // NewService makes the service.
-func NewService(a *Authority, t *Tokens, log *slog.Logger) *Service {
-	return &Service{authority: a, tokens: t, log: log}
+func NewService(s Signer, t *Tokens, log *slog.Logger) *Service {
+	return &Service{signer: s, tokens: t, log: log}
 }
 
 // Register adds the service to a server.
@@ -42,13 +50,13 @@ func (s *Service) CreateCertificate(ctx context.Context, r *securityv1.IstioCert
 	if err != nil {
 		return nil, status.Error(codes.Unauthenticated, err.Error())
 	}
-	id, err := spiffe.New(s.authority.TrustDomain(), w.Namespace, w.ServiceAccount)
+	id, err := spiffe.New(s.signer.TrustDomain(), w.Namespace, w.ServiceAccount)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	chain, err := s.authority.Sign([]byte(r.GetCsr()), id, time.Duration(r.GetValidityDuration())*time.Second)
+	chain, err := s.signer.Sign([]byte(r.GetCsr()), id, seconds(r.GetValidityDuration()))
 	if err != nil {
-		s.log.Warn("certificate request refused", "workload", w.Namespace+"/"+w.Instance, "error", err)
+		s.log.Warn("certificate request refused", "workload", w.Namespace+"/"+w.Instance, "err", err)
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	resp := &securityv1.IstioCertificateResponse{}
@@ -56,6 +64,13 @@ func (s *Service) CreateCertificate(ctx context.Context, r *securityv1.IstioCert
 		resp.CertChain = append(resp.CertChain, string(c))
 	}
 	return resp, nil
+}
+
+// seconds turns a requested lifetime into a duration; what no duration can hold
+// is as long as it gets.
+func seconds(n int64) time.Duration {
+	const most = int64(1<<63-1) / int64(time.Second)
+	return time.Duration(min(max(n, 0), most)) * time.Second
 }
 
 // Authenticate reads the bearer token of a gRPC call.

@@ -13,20 +13,21 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"google.golang.org/grpc"
 
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/controlplane/configapi"
 	"github.com/lateen-mesh/lateen/internal/controlplane/meshapi"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/registry"
 	"github.com/lateen-mesh/lateen/internal/store"
-	"github.com/lateen-mesh/lateen/internal/xds/server"
+	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
 // Names of the sockets in the runtime directory.
@@ -37,7 +38,7 @@ const (
 )
 
 // Config says what a control plane runs on. Store, StateDir and RuntimeDir are
-// required.
+// required; the directories are made with mode 0700 if they do not exist.
 type Config struct {
 	Store       *store.Store
 	StateDir    string // holds the certificate authority below ca/
@@ -46,120 +47,145 @@ type Config struct {
 	// ServiceCIDR is where services without an address get one; default
 	// 10.96.0.0/16.
 	ServiceCIDR netip.Prefix
+	// CertificateLifetime of workloads; default 24 h.
+	CertificateLifetime time.Duration
 	// PlainAddr serves xDS without authentication at a loopback address, for
 	// tools and grpc clients ("127.0.0.1:0"); empty: not.
 	PlainAddr string
-	Log       *slog.Logger
+	// DebugAddr serves /debug, /metrics, /ready and /version over HTTP ("127.0.0.1:
+	// 15014"), besides the mesh socket; empty: not.
+	DebugAddr string
+	// Version is what /version answers.
+	Version string
+	Log     *slog.Logger     // nil: silent
+	Now     func() time.Time // nil: time.Now
 }
 
-// ControlPlane is a running or startable control plane.
+// ControlPlane is a running or startable control plane. Its methods are safe for
+// concurrent use.
 type ControlPlane struct {
 	cfg       Config
 	authority *ca.Authority
 	tokens    *ca.Tokens
 	engine    *push.Engine
-	registry  *prometheus.Registry
-	names     *nameTable
+	metrics   *prometheus.Registry
 
 	xds, config, mesh net.Listener
-	plain             net.Listener // nil without PlainAddr
+	plain, debug      net.Listener // nil where not asked for
 }
 
-// New opens the certificate authority and the sockets; Run serves them.
+// New opens the certificate authority and the sockets; Run serves them. From then
+// on clients can connect; they are answered when Run runs.
 func New(cfg Config) (*ControlPlane, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if !cfg.ServiceCIDR.IsValid() {
-		cfg.ServiceCIDR = netip.MustParsePrefix("10.96.0.0/16")
+	if cfg.Store == nil || cfg.StateDir == "" || cfg.RuntimeDir == "" {
+		return nil, errors.New("control plane: store, state directory and runtime directory are required")
 	}
-	cp := &ControlPlane{cfg: cfg, registry: prometheus.NewRegistry(), names: newNameTable()}
-	var err error
+	cp := &ControlPlane{cfg: cfg, metrics: prometheus.NewRegistry()}
+	cp.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	caDir := filepath.Join(cfg.StateDir, "ca")
-	if cp.authority, err = ca.Open(ca.Options{Dir: caDir, TrustDomain: cfg.TrustDomain}); err != nil {
-		return nil, err
+	var err error
+	if cp.authority, err = ca.Open(ca.Options{Dir: caDir, TrustDomain: cfg.TrustDomain, Lifetime: cfg.CertificateLifetime, Now: cfg.Now}); err != nil {
+		return nil, fmt.Errorf("control plane: %w", err)
 	}
-	if cp.tokens, err = ca.OpenTokens(caDir, nil); err != nil {
-		return nil, err
+	if cp.tokens, err = ca.OpenTokens(caDir, cfg.Now); err != nil {
+		return nil, fmt.Errorf("control plane: %w", err)
 	}
-	metrics, err := push.NewMetrics(cp.registry)
-	if err != nil {
-		return nil, err
-	}
-	cp.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cp.engine = push.New(push.Options{
-		Objects: cfg.Store, History: cfg.Store, TrustDomain: cp.authority.TrustDomain(),
-		ServiceCIDR: cfg.ServiceCIDR, Log: cfg.Log.With("scope", "push"), Metrics: metrics,
+	cp.engine, err = push.New(push.Options{
+		Objects: cfg.Store, Memory: cfg.Store, TrustDomain: cp.authority.TrustDomain(), Services: cfg.ServiceCIDR,
+		Log: cfg.Log.With("scope", "push"), Metrics: cp.metrics, Now: cfg.Now,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("control plane: %w", err)
+	}
 	if err := cp.listen(); err != nil {
-		cp.closeListeners()
-		return nil, err
+		return nil, fmt.Errorf("control plane: %w", errors.Join(err, cp.Close()))
 	}
 	return cp, nil
 }
 
 func (cp *ControlPlane) listen() (err error) {
-	for name, l := range map[string]*net.Listener{XDSSocket: &cp.xds, ConfigSocket: &cp.config, MeshSocket: &cp.mesh} {
-		if *l, err = configapi.Listen(filepath.Join(cp.cfg.RuntimeDir, name)); err != nil {
+	if err := os.MkdirAll(cp.cfg.RuntimeDir, 0o700); err != nil {
+		return err
+	}
+	for _, s := range []struct {
+		name string
+		to   *net.Listener
+	}{{XDSSocket, &cp.xds}, {ConfigSocket, &cp.config}, {MeshSocket, &cp.mesh}} {
+		if *s.to, err = configapi.Listen(filepath.Join(cp.cfg.RuntimeDir, s.name)); err != nil {
 			return err
 		}
 	}
-	if cp.cfg.PlainAddr != "" {
-		if cp.plain, err = net.Listen("tcp", cp.cfg.PlainAddr); err != nil {
-			return fmt.Errorf("plain xDS: %w", err)
-		}
+	if cp.plain, err = listenLoopback(cp.cfg.PlainAddr); err != nil {
+		return fmt.Errorf("plain xDS: %w", err)
+	}
+	if cp.debug, err = listenLoopback(cp.cfg.DebugAddr); err != nil {
+		return fmt.Errorf("debug endpoints: %w", err)
 	}
 	return nil
 }
 
-func (cp *ControlPlane) closeListeners() {
-	for _, l := range []net.Listener{cp.xds, cp.config, cp.mesh, cp.plain} {
+// listenLoopback refuses other addresses: nobody is authenticated there.
+func listenLoopback(addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	if !ap.Addr().IsLoopback() {
+		return nil, fmt.Errorf("%s is not a loopback address, and callers are not authenticated there", addr)
+	}
+	return net.Listen("tcp", addr)
+}
+
+// Close closes the sockets of a control plane that does not run.
+func (cp *ControlPlane) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{cp.xds, cp.config, cp.mesh, cp.plain, cp.debug} {
 		if l != nil {
-			l.Close()
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
 		}
 	}
+	return errors.Join(errs...)
 }
-
-// Tokens issues the tokens by which workloads prove who they are.
-func (cp *ControlPlane) Tokens() *ca.Tokens { return cp.tokens }
-
-// SetWorkloads tells all workloads that there are; equal lists are no change.
-func (cp *ControlPlane) SetWorkloads(list []registry.Workload) { cp.engine.SetWorkloads(list) }
-
-// PlainXDS is the address of unauthenticated xDS; "" where it is not served.
-func (cp *ControlPlane) PlainXDS() string {
-	if cp.plain == nil {
-		return ""
-	}
-	return cp.plain.Addr().String()
-}
-
-// Engine gives the push engine, for what explains and reports.
-func (cp *ControlPlane) Engine() *push.Engine { return cp.engine }
 
 // Run serves until ctx ends or a part fails.
 func (cp *ControlPlane) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan error)
+	config := configapi.NewHandler(configapi.Deps{
+		Store: cp.cfg.Store, Statuses: cp.engine, Progress: progress{cp.engine}, Files: cp.cfg.Store.Files,
+		Log: cp.cfg.Log.With("scope", "configapi"),
+	})
 	parts := []func(context.Context) error{
 		cp.engine.Run,
-		cp.followNames,
 		cp.serveGRPC(cp.xds, true),
-		serveHTTP(cp.config, configapi.NewHandler(configapi.Deps{
-			Store: cp.cfg.Store, Statuses: cp.engine, Progress: progress{cp.engine}, Files: cp.cfg.Store.Files, Log: cp.cfg.Log.With("scope", "configapi"),
-		})),
+		serveHTTP(cp.config, config),
 		serveHTTP(cp.mesh, cp.meshHandler()),
 	}
 	if cp.plain != nil {
 		parts = append(parts, cp.serveGRPC(cp.plain, false))
+	}
+	if cp.debug != nil {
+		parts = append(parts, serveHTTP(cp.debug, cp.Handler()))
 	}
 	for _, part := range parts {
 		go func() { ended <- part(ctx) }()
 	}
 	var errs []error
 	for range parts {
-		if err := <-ended; err != nil {
+		err := <-ended
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("control plane: a part ended by itself")
+		}
+		if err != nil {
 			errs = append(errs, err)
 			cancel(err)
 		}
@@ -167,32 +193,66 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// serveGRPC serves xDS, and to those that must say who they are the certificate
-// service too.
-func (cp *ControlPlane) serveGRPC(l net.Listener, authenticated bool) func(context.Context) error {
-	return func(ctx context.Context) error {
-		g := grpc.NewServer(server.GRPCOptions()...)
-		o := server.Options{Owner: cp.engine, Log: cp.cfg.Log.With("scope", "xds"), PushTypes: push.Types, FullTypes: push.FullTypes}
-		if authenticated {
-			o.Auth = tokenAuth{cp.tokens}
-			ca.NewService(cp.authority, cp.tokens, cp.cfg.Log.With("scope", "ca")).Register(g)
+// Tokens issues the tokens by which workloads prove who they are.
+func (cp *ControlPlane) Tokens() *ca.Tokens { return cp.tokens }
+
+// Roots is the PEM of the roots that the mesh trusts.
+func (cp *ControlPlane) Roots() []byte { return cp.authority.Roots() }
+
+// SetWorkloads tells all workloads that there are, each time the whole list.
+// Proxies get nothing before the first call.
+func (cp *ControlPlane) SetWorkloads(list []registry.Workload) { cp.engine.SetWorkloads(list) }
+
+// Names waits until the names of the mesh are newer than the version (0: until
+// there are some), or ctx ends; it returns the newest in either case.
+func (cp *ControlPlane) Names(ctx context.Context, version int64) (meshapi.Names, error) {
+	for {
+		names, changed := cp.engine.Names()
+		if names.Version > version {
+			return names, nil
 		}
-		server.New(o).Register(g)
-		stop := context.AfterFunc(ctx, g.Stop)
-		defer stop()
-		if err := g.Serve(l); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("xDS at %s: %w", l.Addr(), err)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return names, ctx.Err()
 		}
-		return nil
 	}
 }
 
-// tokenAuth lets streams in by the mesh's bearer tokens.
-type tokenAuth struct{ tokens *ca.Tokens }
+// Snapshot is the mesh as it was last compiled; nil before that.
+func (cp *ControlPlane) Snapshot() *mesh.Snapshot { return cp.engine.Snapshot() }
 
-func (a tokenAuth) Authenticate(ctx context.Context) (server.Identity, error) {
-	w, err := a.tokens.Authenticate(ctx)
-	return server.Identity(w), err
+// Statuses returns the verdicts on all objects, and the store's revision that
+// they were made from; -1 before there are any.
+func (cp *ControlPlane) Statuses() ([]verdict.Status, int64) { return cp.engine.Statuses() }
+
+// Wait waits until every connected proxy has a revision of the store in force or
+// has refused it, or until ctx ends; see configapi.Progress.
+func (cp *ControlPlane) Wait(ctx context.Context, revision int64) (configapi.Report, error) {
+	return progress{cp.engine}.Wait(ctx, revision)
+}
+
+// Proxies tells the state of every connected proxy, by name.
+func (cp *ControlPlane) Proxies() []push.ProxyStatus { return cp.engine.ProxyStatuses() }
+
+// Ready tells why the control plane does not serve configuration yet; nil once it
+// does.
+func (cp *ControlPlane) Ready() error { return cp.engine.Ready() }
+
+// Engine gives the push engine, for what explains and reports.
+func (cp *ControlPlane) Engine() *push.Engine { return cp.engine }
+
+// PlainXDS is the address of unauthenticated xDS; "" where it is not served.
+func (cp *ControlPlane) PlainXDS() string { return address(cp.plain) }
+
+// DebugAddr is the address of the debug endpoints; "" where they are not served.
+func (cp *ControlPlane) DebugAddr() string { return address(cp.debug) }
+
+func address(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
 }
 
 func serveHTTP(l net.Listener, h http.Handler) func(context.Context) error {
@@ -205,25 +265,4 @@ func serveHTTP(l net.Listener, h http.Handler) func(context.Context) error {
 		}
 		return nil
 	}
-}
-
-// progress gives the engine's reports the configuration API's form.
-type progress struct{ engine *push.Engine }
-
-func (p progress) Wait(ctx context.Context, revision int64) (configapi.Report, error) {
-	r := configapi.Report{Revision: revision, Proxies: []configapi.ProxyReport{}}
-	for _, s := range p.engine.Wait(ctx, revision) {
-		pr := configapi.ProxyReport{Proxy: s.Proxy, State: configapi.Pending, Reason: s.Reason}
-		switch {
-		case s.InForce:
-			pr.State = configapi.InForce
-		case s.Rejected:
-			pr.State = configapi.Rejected
-		}
-		if !s.Object.IsZero() {
-			pr.Object = s.Object.Ref.String()
-		}
-		r.Proxies = append(r.Proxies, pr)
-	}
-	return r, nil
 }

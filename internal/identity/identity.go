@@ -75,6 +75,9 @@ func New(o Options) *Identity {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	if o.Jitter == nil {
 		o.Jitter = randomFraction
 	}
@@ -149,12 +152,30 @@ func (i *Identity) Run(ctx context.Context) error {
 			wait = retry + time.Duration(i.o.Jitter()*float64(retry))
 			retry = min(2*retry, maxRetry)
 		}
-		t := time.NewTimer(wait)
+		if !i.sleep(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// longestSleep bounds one timer: timers stand still while a machine is suspended,
+// certificates go on expiring.
+const longestSleep = time.Minute
+
+// sleep waits by the wall clock; it is false when ctx ended.
+func (i *Identity) sleep(ctx context.Context, wait time.Duration) bool {
+	until := i.o.Now().Round(0).Add(wait)
+	for {
+		left := until.Sub(i.o.Now().Round(0))
+		if left <= 0 {
+			return true
+		}
+		t := time.NewTimer(min(left, longestSleep))
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return nil
+			return false
 		}
 	}
 }
@@ -164,7 +185,7 @@ func (i *Identity) Run(ctx context.Context) error {
 func (i *Identity) complain(err error) {
 	s := i.current.Load()
 	if s == nil {
-		i.o.Log.Warn("no certificate yet", "identity", i.o.ID.String(), "error", err)
+		i.o.Log.Warn("no certificate yet", "identity", i.o.ID.String(), "err", err)
 		return
 	}
 	left := s.leaf.NotAfter.Sub(i.o.Now())
@@ -172,7 +193,7 @@ func (i *Identity) complain(err error) {
 	if left < s.leaf.NotAfter.Sub(s.leaf.NotBefore)/4 {
 		level = slog.LevelError
 	}
-	i.o.Log.Log(context.Background(), level, "certificate not renewed", "identity", i.o.ID.String(), "left", left.Round(time.Second), "error", err)
+	i.o.Log.Log(context.Background(), level, "certificate not renewed", "identity", i.o.ID.String(), "left", left.Round(time.Second), "err", err)
 }
 
 // renew gets one certificate and returns how long to wait for the next.
@@ -265,7 +286,7 @@ func Static(cert, key, roots []byte) (*Identity, error) {
 	if s.roots, err = tlsctx.ParseSecret(nil, nil, roots); err != nil {
 		return nil, err
 	}
-	i := New(Options{Log: slog.New(slog.DiscardHandler)})
+	i := New(Options{})
 	i.current.Store(s)
 	return i, nil
 }

@@ -1,171 +1,157 @@
 package push
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"net/netip"
-	"reflect"
-	"runtime"
-	"strconv"
-	"sync"
+	"context"
+	"time"
 
-	"github.com/lateen-mesh/lateen/internal/api"
-	"github.com/lateen-mesh/lateen/internal/compile"
 	"github.com/lateen-mesh/lateen/internal/istioapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/registry"
 	"github.com/lateen-mesh/lateen/internal/verdict"
-	"github.com/lateen-mesh/lateen/internal/xds/build"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
 )
 
-// Types is the order in which resources are sent: what is referred to comes
-// before what refers to it.
-var Types = []string{build.ClusterType, build.EndpointType, build.SecretType, build.ListenerType, build.RouteType}
-
-// FullTypes are those whose state-of-the-world responses hold everything.
-var FullTypes = []string{build.ClusterType, build.ListenerType}
-
-// Built is one snapshot of the mesh with what was said of it.
-type Built struct {
-	Revision int64 // of the store
-	Snapshot *mesh.Snapshot
-	Statuses []verdict.Status
-	prior    compile.Prior
-	perProxy map[string]result // guarded by the engine's mutex; by node id
-}
-
-// result is what was compiled for one proxy.
-type result struct {
-	statuses []verdict.Status
-	origins  map[string][]verdict.Origin // by "type/name"
-}
-
-// compiled is the result for one connection.
-type compiled struct {
-	conn *server.Conn
-	result
-	state *server.State
-	err   error
-}
-
-// Names of the documents in the history.
-const (
-	routesDocument    = "routes"
-	addressesDocument = "addresses"
-)
-
-// builder runs the pure stages. It belongs to the engine's goroutine.
+// builder holds what the next build starts from. Only Run's goroutine uses it.
 type builder struct {
-	o     *Options
-	prior compile.Prior
-	vips  map[string]netip.Addr
+	e          *Engine
+	memory     memory
+	generation int64
+	variants   map[string]*variant
+	fragments  map[fragmentKey]*server.Resource
 
-	mu     sync.Mutex
-	shared map[string]*server.Resource // guarded by mu; by type, name and hash
-	fresh  map[string]*server.Resource // guarded by mu; those of the current build
+	// The inputs and results of the last build.
+	revision  int64
+	config    mesh.Config
+	read      []verdict.Status // of istioapi.Read
+	versions  objectVersions
+	workloads []registry.Workload
+	snapshot  *mesh.Snapshot
 }
 
-func newBuilder(o *Options) (*builder, error) {
-	b := &builder{o: o, shared: map[string]*server.Resource{}, fresh: map[string]*server.Resource{}}
-	if o.History == nil {
-		return b, nil
+// rebuild makes and offers a new build from the current inputs, or does nothing
+// while the workloads are not known.
+func (b *builder) rebuild(ctx context.Context) {
+	e := b.e
+	e.mu.Lock()
+	workloads, known := e.workloads, e.known
+	e.mu.Unlock()
+	if !known || ctx.Err() != nil {
+		return
 	}
-	if _, err := o.History.LoadPrior(routesDocument, &b.prior); err != nil {
-		return nil, fmt.Errorf("the history of routes: %w", err)
+	start := time.Now()
+	objects, revision := e.o.Objects.Snapshot()
+	first := b.snapshot == nil
+	sameConfig := !first && revision == b.revision
+	if !sameConfig {
+		b.config, b.read = istioapi.Read(objects)
+		b.versions = versionsOf(objects)
 	}
-	if _, err := o.History.LoadPrior(addressesDocument, &b.vips); err != nil {
-		return nil, fmt.Errorf("the services' addresses: %w", err)
+	vips := b.memory.allocate(e.o.Services, b.config.Services)
+	snap, checked := mesh.Build(b.config, mesh.Inputs{Workloads: workloads, VIPs: vips, TrustDomain: e.o.TrustDomain})
+	if !sameConfig {
+		b.memory.learn(snap)
 	}
-	return b, nil
+	if err := b.memory.save(e.o.Memory); err != nil {
+		// What was learned still acts; a restart may forget it.
+		e.log.Error("the compiler's memory was not saved", "err", err)
+	}
+
+	var delta *moves
+	if sameConfig {
+		delta = movesBetween(b.snapshot, snap, b.workloads, workloads)
+	}
+	b.generation++
+	b.revision, b.workloads, b.snapshot = revision, workloads, snap
+	kind := b.recompile(snap, delta)
+	b.sweep()
+	e.built.Store(&built{
+		generation: b.generation, revision: revision, snapshot: snap, at: e.o.Now(),
+		statuses: b.statuses(checked), versions: b.versions,
+	})
+	e.setNames(snap)
+	b.offer()
+	e.metrics.builds.WithLabelValues(kind).Inc()
+	e.log.Debug("mesh compiled", "revision", revision, "kind", kind, "workloads", len(workloads), "variants", len(b.variants), "took", time.Since(start))
 }
 
-// build reads everything into a snapshot. The error is only about keeping the
-// history; the snapshot is always there.
-func (b *builder) build(objects []*api.Object, revision int64, workloads []registry.Workload) (*Built, error) {
-	cfg, said := istioapi.Read(objects)
-	vips := registry.Allocate(b.vips, b.o.ServiceCIDR, cfg.Services)
-	snap, more := mesh.Build(cfg, mesh.Inputs{Workloads: workloads, VIPs: vips, TrustDomain: b.o.TrustDomain})
-	next := compile.Next(snap, b.prior)
-	built := &Built{Revision: revision, Snapshot: snap, Statuses: verdict.Sort(append(said, more...)), prior: next, perProxy: map[string]result{}}
-	err := b.remember(vips, next)
-	b.mu.Lock()
-	b.shared, b.fresh = b.fresh, map[string]*server.Resource{}
-	b.mu.Unlock()
-	return built, err
-}
-
-// remember keeps the history for the next build and for a restart.
-func (b *builder) remember(vips map[string]netip.Addr, next compile.Prior) error {
-	var errs []error
-	if b.o.History != nil && !maps.Equal(b.vips, vips) {
-		errs = append(errs, b.o.History.SavePrior(addressesDocument, vips))
+// recompile brings every variant in use up to the snapshot, by way of the
+// endpoints where that is enough, and returns which way was taken by most work.
+func (b *builder) recompile(snap *mesh.Snapshot, delta *moves) (kind string) {
+	kind = "endpoints"
+	if delta == nil {
+		kind = "full"
 	}
-	if b.o.History != nil && !reflect.DeepEqual(b.prior, next) {
-		errs = append(errs, b.o.History.SavePrior(routesDocument, next))
-	}
-	b.vips, b.prior = vips, next
-	return errors.Join(errs...)
-}
-
-// compileAll compiles for many connections at once, on all processors.
-func (b *builder) compileAll(built *Built, conns []*server.Conn) []compiled {
-	out := make([]compiled, len(conns))
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	var wg sync.WaitGroup
-	for i, c := range conns {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			out[i] = b.compile(built, c)
-		})
-	}
-	wg.Wait()
-	return out
-}
-
-func (b *builder) compile(built *Built, c *server.Conn) compiled {
-	out := compiled{conn: c}
-	node, err := NodeOf(c.Node)
-	if err != nil {
-		out.err = err
-		return out
-	}
-	proxy, statuses := compile.Proxy(built.Snapshot, node, built.prior)
-	set, err := build.Resources(proxy)
-	if err != nil {
-		out.err = err
-		return out
-	}
-	out.statuses, out.origins = statuses, map[string][]verdict.Origin{}
-	out.state = &server.State{Revision: built.Revision, Types: map[string]map[string]*server.Resource{}}
-	for t, list := range map[string][]build.Resource{
-		build.ClusterType: set.Clusters, build.EndpointType: set.Endpoints, build.SecretType: set.Secrets,
-		build.ListenerType: set.Listeners, build.RouteType: set.Routes,
-	} {
-		byName := make(map[string]*server.Resource, len(list))
-		for i := range list {
-			byName[list[i].Name] = b.intern(t, &list[i])
-			out.origins[server.ShortType(t)+"/"+list[i].Name] = list[i].Origins
+	used := b.e.variantsInUse()
+	for key, v := range b.variants {
+		if !used[key] {
+			delete(b.variants, key)
+			continue
 		}
-		out.state.Types[t] = byName
+		if delta != nil && delta.endpointsOnly(v) {
+			err := b.moveEndpoints(v, snap, delta)
+			if err == nil {
+				continue
+			}
+			b.e.log.Error("endpoints not built; the proxy is compiled anew", "namespace", v.node.Namespace, "workload", v.node.Workload, "err", err)
+		}
+		kind = "full"
+		b.compileOrKeep(v, snap)
 	}
-	return out
+	return kind
 }
 
-// intern gives equal resources of many proxies one copy.
-func (b *builder) intern(typeURL string, r *build.Resource) *server.Resource {
-	version := strconv.FormatUint(r.Hash, 16)
-	key := typeURL + "\x00" + r.Name + "\x00" + version
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.fresh[key]
-	if s == nil {
-		if s = b.shared[key]; s == nil {
-			s = &server.Resource{Name: r.Name, Version: version, Body: r.Body}
-		}
-		b.fresh[key] = s
+// compileOrKeep compiles a variant; where that fails, the state before stays in
+// force under its old generation, so that nobody waits for it in vain unawares.
+func (b *builder) compileOrKeep(v *variant, snap *mesh.Snapshot) {
+	if err := b.compileVariant(v, snap); err != nil {
+		b.e.log.Error("a proxy's configuration could not be built; it keeps the last one", "namespace", v.node.Namespace, "workload", v.node.Workload, "err", err)
+	}
+}
+
+// statuses collects the verdicts of all stages.
+func (b *builder) statuses(checked []verdict.Status) statuses {
+	s := statuses{global: make([]verdict.Status, 0, len(b.read)+len(checked))}
+	s.global = append(append(s.global, b.read...), checked...)
+	s.perVariant = make(map[string][]verdict.Status, len(b.variants))
+	for key, v := range b.variants {
+		s.perVariant[key] = v.statuses
 	}
 	return s
+}
+
+// offer gives every connection its variant's state.
+func (b *builder) offer() {
+	for _, c := range b.e.clientList() {
+		b.give(c)
+	}
+	b.e.advance()
+}
+
+// welcome gives states to connections that have none yet.
+func (b *builder) welcome() {
+	if b.snapshot == nil {
+		return
+	}
+	for _, c := range b.e.clientList() {
+		if c.offered.Load() == nil {
+			b.give(c)
+		}
+	}
+	b.e.advance()
+}
+
+// give offers a connection the newest state, compiled if nobody had it yet.
+func (b *builder) give(c *client) {
+	v := b.variants[c.variant]
+	if v == nil {
+		v = &variant{key: c.variant, node: c.node}
+		v.node.ID = ""
+		b.compileOrKeep(v, b.snapshot)
+		if v.state == nil {
+			return // said in the log; the proxy keeps what it has
+		}
+		b.variants[c.variant] = v
+	}
+	c.offered.Store(&offer{generation: v.generation, origins: v.origins, statuses: v.statuses, at: b.e.o.Now()})
+	c.conn.Offer(v.state)
 }

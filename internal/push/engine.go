@@ -124,6 +124,9 @@ func PushOrder() []string {
 	return []string{build.ClusterType, build.EndpointType, build.SecretType, build.ListenerType, build.RouteType}
 }
 
+// FullTypes are those whose state-of-the-world responses hold everything.
+func FullTypes() []string { return []string{build.ClusterType, build.ListenerType} }
+
 // SetWorkloads replaces the list of all workloads. Nothing is offered to any
 // proxy before the first call: a control plane that has just started does not
 // know who serves what, and must not tell proxies that nobody does.

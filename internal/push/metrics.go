@@ -1,49 +1,37 @@
 package push
 
-import (
-	"time"
+import "github.com/prometheus/client_golang/prometheus"
 
-	"github.com/prometheus/client_golang/prometheus"
-)
-
-// Metrics are the control plane's, under the names that Istio's dashboards read.
-// A nil *Metrics counts nothing.
-type Metrics struct {
-	clients  prometheus.Gauge
-	pushes   prometheus.Counter
-	duration prometheus.Histogram
+// metrics are the engine's; the names of those that Istio has are Istio's.
+type metrics struct {
+	connections prometheus.Gauge
+	convergence prometheus.Histogram
+	pushes      *prometheus.CounterVec
+	refusals    *prometheus.CounterVec
+	builds      *prometheus.CounterVec
 }
 
-// NewMetrics registers the metrics.
-func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
-	m := &Metrics{
-		clients: prometheus.NewGauge(prometheus.GaugeOpts{Name: "pilot_xds", Help: "Number of proxies connected by xDS."}),
-		pushes:  prometheus.NewCounter(prometheus.CounterOpts{Name: "pilot_xds_pushes", Help: "Configurations offered to proxies."}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "pilot_proxy_convergence_time",
-			Help: "Seconds from the start of a build until it was offered to all proxies.", Buckets: []float64{.01, .1, .5, 1, 3, 5, 10, 20, 30}}),
+func newMetrics(to prometheus.Registerer) *metrics {
+	m := &metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "pilot_xds", Help: "Proxies that are connected."}),
+		convergence: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "pilot_proxy_convergence_time", Help: "Seconds from the offer of a configuration to its last acknowledgement by a proxy.",
+			Buckets: []float64{.01, .05, .1, .5, 1, 3, 5, 10, 20, 30},
+		}),
+		pushes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pilot_xds_pushes", Help: "Responses sent to proxies."}, []string{"type"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pilot_total_xds_rejects", Help: "Responses that proxies refused."}, []string{"type"}),
+		builds:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lateen_builds", Help: "Compilations of the mesh: full, or of endpoints only."}, []string{"kind"}),
 	}
-	for _, c := range []prometheus.Collector{m.clients, m.pushes, m.duration} {
-		if err := r.Register(c); err != nil {
-			return nil, err
-		}
+	if to != nil {
+		to.MustRegister(m.connections, m.convergence, m.pushes, m.refusals, m.builds)
 	}
-	return m, nil
+	return m
 }
 
-func (m *Metrics) connected(n int) {
-	if m != nil {
-		m.clients.Set(float64(n))
-	}
-}
+// Pushed counts a response that was sent; it is for server.Options.Sent.
+func (e *Engine) Pushed(typeURL string) { e.metrics.pushes.WithLabelValues(shortName(typeURL)).Inc() }
 
-func (m *Metrics) pushed() {
-	if m != nil {
-		m.pushes.Inc()
-	}
-}
-
-func (m *Metrics) built(took time.Duration) {
-	if m != nil {
-		m.duration.Observe(took.Seconds())
-	}
+// Refused counts a response that a proxy refused; it is for server.Options.Refused.
+func (e *Engine) Refused(typeURL string) {
+	e.metrics.refusals.WithLabelValues(shortName(typeURL)).Inc()
 }

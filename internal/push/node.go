@@ -1,72 +1,70 @@
 package push
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lateen-mesh/lateen/internal/compile"
 	"github.com/lateen-mesh/lateen/internal/ir"
-	"github.com/lateen-mesh/lateen/internal/registry"
 )
 
-// NodeOf reads the facts of a proxy from its xDS node: the id
-// "sidecar~IP~POD.NAMESPACE~…" and the metadata that Istio's proxies send.
-func NodeOf(n *corev3.Node) (compile.Node, error) {
+// socketMark is the mark that a stock Envoy sets on connections of its own, as
+// the redirection rules expect it.
+const socketMark = 1337
+
+// facts reads a proxy's node: its id in Istio's form, TYPE~IP~POD.NS~DOMAIN, and
+// Istio's metadata. proxy is the proxy's name, POD.NS.
+func facts(n *corev3.Node) (node compile.Node, proxy string, err error) {
 	parts := strings.Split(n.GetId(), "~")
 	if len(parts) != 4 {
-		return compile.Node{}, fmt.Errorf("the id %q is not of the form TYPE~IP~NAME.NAMESPACE~DOMAIN", n.GetId())
+		return node, "", fmt.Errorf("the node id %q is not of the form TYPE~IP~POD.NAMESPACE~DOMAIN", n.GetId())
 	}
 	f := n.GetMetadata().GetFields()
-	out := compile.Node{
-		ID: n.GetId(), Namespace: f["NAMESPACE"].GetStringValue(), ServiceAccount: f["SERVICE_ACCOUNT"].GetStringValue(),
-		Workload: f["WORKLOAD_NAME"].GetStringValue(), DataPlane: ir.DataPlane(f["LATEEN_DATA_PLANE"].GetStringValue()),
-		Interception: compile.Interception(f["INTERCEPTION_MODE"].GetStringValue()), Labels: map[string]string{},
-		SocketMark: uint32(f["LATEEN_SOCKET_MARK"].GetNumberValue()),
+	text := func(name string) string { return f[name].GetStringValue() }
+	node = compile.Node{
+		ID: n.GetId(), Kind: compile.Kind(parts[0]), Namespace: text("NAMESPACE"), Labels: labels(f["LABELS"]),
+		ServiceAccount: text("SERVICE_ACCOUNT"), Workload: cmp.Or(text("WORKLOAD_NAME"), text("NAME")),
+		DataPlane:    ir.DataPlane(cmp.Or(text("LATEEN_DATA_PLANE"), string(ir.Envoy))),
+		Interception: compile.Interception(cmp.Or(text("INTERCEPTION_MODE"), string(compile.Redirect))),
 	}
-	switch parts[0] {
-	case "sidecar":
-		out.Kind = compile.Sidecar
-	case "router":
-		out.Kind = compile.Router
-	default:
-		return out, fmt.Errorf("%q is no proxy type that is served: sidecar or router", parts[0])
+	if node.Kind != compile.Sidecar && node.Kind != compile.Router {
+		return node, "", fmt.Errorf("the node id %q is of type %q, want sidecar or router", n.GetId(), parts[0])
 	}
-	if out.Namespace == "" {
-		_, out.Namespace, _ = strings.Cut(parts[2], ".")
+	if node.Namespace == "" {
+		return node, "", fmt.Errorf("the node %q has no NAMESPACE in its metadata", n.GetId())
 	}
-	switch out.DataPlane {
-	case "": // an Envoy that Istio's agent started does not say
-		out.DataPlane = ir.Envoy
-	case ir.Native, ir.Envoy:
-	default:
-		return out, fmt.Errorf("the data plane %q is not known: native or envoy", out.DataPlane)
+	if node.DataPlane != ir.Native && node.DataPlane != ir.Envoy {
+		return node, "", fmt.Errorf("the node %q has LATEEN_DATA_PLANE %q, want native or envoy", n.GetId(), node.DataPlane)
 	}
-	for k, v := range f["LABELS"].GetStructValue().GetFields() {
-		out.Labels[k] = v.GetStringValue()
+	if node.Interception != compile.Redirect && node.Interception != compile.None {
+		return node, "", fmt.Errorf("the node %q has INTERCEPTION_MODE %q, want REDIRECT or NONE", n.GetId(), node.Interception)
 	}
-	ips := f["INSTANCE_IPS"].GetStringValue()
-	if ips == "" {
-		ips = parts[1]
-	}
-	for text := range strings.SplitSeq(ips, ",") {
-		ip, err := netip.ParseAddr(text)
+	for ip := range strings.SplitSeq(cmp.Or(text("INSTANCE_IPS"), parts[1]), ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(ip))
 		if err != nil {
-			return out, fmt.Errorf("the address %q of the node: %w", text, err)
+			return node, "", fmt.Errorf("the node %q: %w", n.GetId(), err)
 		}
-		out.IPs = append(out.IPs, ip)
+		node.IPs = append(node.IPs, addr.Unmap())
 	}
-	return out, nil
+	if node.DataPlane == ir.Envoy && node.Kind == compile.Sidecar && node.Interception == compile.Redirect {
+		node.SocketMark = socketMark
+	}
+	return node, parts[2], nil
 }
 
-// equalWorkload tells whether two workloads are the same to every stage.
-func equalWorkload(a, b registry.Workload) bool {
-	return a.Name == b.Name && a.Namespace == b.Namespace && a.Owner == b.Owner && a.OwnerKind == b.OwnerKind &&
-		a.ServiceAccount == b.ServiceAccount && a.Addr == b.Addr && a.Ready == b.Ready && a.Proxied == b.Proxied &&
-		a.Locality == b.Locality && a.Node == b.Node && slices.Equal(a.Ports, b.Ports) &&
-		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
+func labels(v *structpb.Value) map[string]string {
+	f := v.GetStructValue().GetFields()
+	if len(f) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(f))
+	for k, x := range f {
+		out[k] = x.GetStringValue()
+	}
+	return out
 }

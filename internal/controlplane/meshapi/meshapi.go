@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -23,10 +22,7 @@ import (
 const SocketName = "mesh.sock"
 
 // Names are the mesh's host names.
-type Names struct {
-	Version int64                   `json:"version"`
-	Hosts   map[string][]netip.Addr `json:"hosts"` // by fully qualified name
-}
+type Names = push.Names
 
 // Mesh is what the API serves.
 type Mesh interface {
@@ -69,7 +65,7 @@ func NewHandler(m Mesh) http.Handler {
 		if err != nil && r.Context().Err() != nil {
 			return // nobody listens any more
 		}
-		answer(w, names)
+		answer(w, names) // after a time-out the old ones
 	})
 	mux.HandleFunc("GET /v1/proxies", func(w http.ResponseWriter, _ *http.Request) { answer(w, m.Proxies()) })
 	return mux
@@ -88,11 +84,13 @@ func answer(w http.ResponseWriter, v any) {
 // Client calls the API.
 type Client struct{ http *http.Client }
 
-// NewClient calls the API at a socket.
+// NewClient calls the API at a socket. It holds no connection between calls.
 func NewClient(socket string) *Client {
 	var d net.Dialer
 	return &Client{&http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
+		// A connection to a control plane that was restarted is good for nothing.
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
 	}}}
 }
 
@@ -102,8 +100,10 @@ func (c *Client) SetWorkloads(ctx context.Context, list []registry.Workload) err
 	if err != nil {
 		return err
 	}
-	_, err = c.do(ctx, http.MethodPut, "/v1/workloads", body)
-	return err
+	if _, err = c.do(ctx, http.MethodPut, "/v1/workloads", body); err != nil {
+		return fmt.Errorf("telling the control plane the workloads: %w", err)
+	}
+	return nil
 }
 
 // Names waits for names newer than the version; it may return older ones after a

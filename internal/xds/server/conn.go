@@ -46,6 +46,7 @@ type Conn struct {
 	watches map[string]*watch // guarded by mu
 	nonces  uint64            // guarded by mu
 	settled int64             // guarded by mu: the newest revision that was answered completely
+	alarmed bool              // guarded by mu: a timer will wake the sender
 }
 
 func newConn(s *Server, id uint64, node *corev3.Node, who *Identity, p protocol) *Conn {
@@ -103,11 +104,17 @@ func (c *Conn) take(r request) error {
 		w.start(r)
 		return nil
 	}
-	if r.nonce != "" && !w.answer(r, c.server.o.Now()) {
-		return nil // an answer to a response that was superseded
-	}
-	if r.refused != "" {
-		c.server.o.Log.Warn("configuration refused by the proxy", "node", c.Node.GetId(), "type", w.shortType(), "error", r.refused)
+	if r.nonce != "" {
+		known := w.answer(r, c.server.o.Now())
+		if !known && r.replace {
+			// An answer to a response that was superseded. The list of names in it is
+			// old too: the client says it again with its next answer.
+			return nil
+		}
+		if known && r.refused != "" {
+			c.server.o.Refused(r.typeURL)
+			c.server.o.Log.Warn("configuration refused by the proxy", "node", c.Node.GetId(), "type", w.shortType(), "err", r.refused)
+		}
 	}
 	w.change(r)
 	return nil
@@ -130,6 +137,7 @@ func (c *Conn) sendLoop(ctx context.Context) error {
 			if err := c.protocol.send(r); err != nil {
 				return err
 			}
+			c.server.o.Sent(r.typeURL)
 		}
 		if c.settledRevision() != before {
 			c.server.o.Owner.Progress(c)
@@ -147,6 +155,9 @@ func (c *Conn) next() (r response, ok bool) {
 	}
 	waiting := false
 	for _, t := range c.server.o.PushTypes {
+		if t == c.server.o.Gate && (waiting || c.unasked()) {
+			return r, false // what it refers to is not in force yet
+		}
 		w := c.watches[t]
 		if w == nil {
 			continue
@@ -174,6 +185,44 @@ func (c *Conn) next() (r response, ok bool) {
 	return r, false
 }
 
+// unasked reports whether the client has something that it will ask more for:
+// clusters whose endpoints it has not subscribed to yet. A client that does not
+// ask within a while never will.
+func (c *Conn) unasked() bool {
+	for from, to := range c.server.o.Warms {
+		a, b := c.watches[from], c.watches[to]
+		if a == nil || b == nil || c.server.o.Now().Sub(a.lastSent) > askTimeout {
+			continue
+		}
+		for name := range c.want.Types[to] {
+			if a.have[name] != nil && a.refusals[name].Name == "" && !b.wants(name) {
+				c.alarm(askTimeout)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// askTimeout is how long routes wait for a client to ask for the endpoints of a
+// cluster that it was sent.
+const askTimeout = 2 * time.Second
+
+// alarm wakes the sender after a while; the timer goes with the connection's
+// garbage, a late token harms nobody.
+func (c *Conn) alarm(d time.Duration) {
+	if c.alarmed {
+		return
+	}
+	c.alarmed = true
+	time.AfterFunc(d, func() {
+		c.mu.Lock()
+		c.alarmed = false
+		c.mu.Unlock()
+		c.poke()
+	})
+}
+
 func (c *Conn) settledRevision() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,6 +234,13 @@ func (c *Conn) book(w *watch, r response) response {
 	c.nonces++
 	r.typeURL, r.nonce = w.typeURL, strconv.FormatUint(c.nonces, 10)
 	r.version = fmt.Sprintf("%d/%d", c.want.Revision, c.nonces)
+	if to := c.watches[c.server.o.Warms[w.typeURL]]; to != nil {
+		for _, x := range r.resources {
+			if h := w.have[x.Name]; h != nil && h.Version != x.Version {
+				delete(to.have, x.Name)
+			}
+		}
+	}
 	w.sent(r, c.want.Revision, c.server.o.Now())
 	return r
 }

@@ -14,8 +14,9 @@ type statusProto = statuspb.Status
 // TypeReport is how far a client is with one type.
 type TypeReport struct {
 	TypeURL   string
-	Resources int  // that the client was sent
-	Synced    bool // nothing is due and nothing is unanswered
+	Version   string // of the last response
+	Resources int    // that the client was sent
+	Synced    bool   // nothing is due and nothing is unanswered
 	LastSent  time.Time
 	LastAck   time.Time
 	Refusals  []Refusal
@@ -50,7 +51,7 @@ func (c *Conn) Report() Report {
 		if w == nil {
 			continue
 		}
-		tr := TypeReport{TypeURL: t, Resources: len(w.have), LastSent: w.lastSent, LastAck: w.lastAck}
+		tr := TypeReport{TypeURL: t, Version: w.lastVersion, Resources: len(w.have), LastSent: w.lastSent, LastAck: w.lastAck}
 		tr.Synced = c.want != nil && len(w.outstanding) == 0 && !w.due(c.want, c.protocol.incremental())
 		tr.Refusals = slices.SortedFunc(maps.Values(w.refusals), func(a, b Refusal) int { return cmp.Compare(a.Name, b.Name) })
 		r.Types = append(r.Types, tr)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -49,7 +50,17 @@ type Options struct {
 	PushTypes []string
 	// FullTypes are the types whose state-of-the-world responses hold everything.
 	FullTypes []string
-	Now       func() time.Time
+	// Gate is the first of PushTypes that refers to those before it: it and the
+	// types after it are held back until the client has taken everything before.
+	// Empty: nothing is held back.
+	Gate string
+	// Warms names types that a client reads again when the resource of the same
+	// name changes in another type: an Envoy that gets a changed cluster waits for
+	// the cluster's endpoints, even if it has them.
+	Warms map[string]string
+	// Sent and Refused are told of every response and NACK, by type; nil: nobody.
+	Sent, Refused func(typeURL string)
+	Now           func() time.Time
 }
 
 // Server implements the aggregated discovery service.
@@ -66,6 +77,12 @@ func New(o Options) *Server {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Sent == nil {
+		o.Sent = func(string) {}
+	}
+	if o.Refused == nil {
+		o.Refused = func(string) {}
 	}
 	return &Server{o: o}
 }
@@ -167,7 +184,7 @@ func serve(s *Server, ctx context.Context, p protocol) error {
 // configuration and no other's.
 func owns(who Identity, node *corev3.Node) error {
 	f := node.GetMetadata().GetFields()
-	ns, sa := f["NAMESPACE"].GetStringValue(), f["SERVICE_ACCOUNT"].GetStringValue()
+	ns, sa := f["NAMESPACE"].GetStringValue(), cmp.Or(f["SERVICE_ACCOUNT"].GetStringValue(), "default")
 	if ns != who.Namespace || sa != who.ServiceAccount {
 		return fmt.Errorf("the node says that it is %s/%s, its token says %s/%s", ns, sa, who.Namespace, who.ServiceAccount)
 	}

@@ -26,6 +26,7 @@ type watch struct {
 
 	outstanding map[string]*sentResponse // by nonce
 	lastNonce   string
+	lastVersion string
 	lastSent    time.Time
 	lastAck     time.Time
 	refusals    map[string]Refusal // by resource name
@@ -87,8 +88,8 @@ func (w *watch) subscribe(names []string) {
 // again: clients do so when they have dropped it, or warm what refers to it.
 func (w *watch) change(r request) {
 	if r.replace {
-		if len(r.subscribe) == 0 {
-			return // an ACK of a wildcard
+		if len(r.subscribe) == 0 && w.all {
+			return // an ACK of a wildcard in the form without names
 		}
 		names := map[string]bool{}
 		for _, n := range r.subscribe {
@@ -100,7 +101,7 @@ func (w *watch) change(r request) {
 				delete(w.absent, n)
 			}
 		}
-		w.names = map[string]bool{}
+		w.names, w.all = map[string]bool{}, false
 		w.subscribe(r.subscribe)
 		return
 	}
@@ -273,7 +274,7 @@ func (w *watch) removals(s *State, incremental bool) (resources []*Resource, rem
 // sent books a response.
 func (w *watch) sent(r response, revision int64, now time.Time) {
 	w.empty = false
-	w.lastNonce, w.lastSent = r.nonce, now
+	w.lastNonce, w.lastVersion, w.lastSent = r.nonce, r.version, now
 	s := &sentResponse{revision: revision}
 	for _, x := range r.resources {
 		w.have[x.Name] = x

@@ -1,0 +1,78 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"google.golang.org/grpc"
+
+	"github.com/lateen-mesh/lateen/internal/ca"
+	"github.com/lateen-mesh/lateen/internal/controlplane/configapi"
+	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/xds/build"
+	"github.com/lateen-mesh/lateen/internal/xds/server"
+)
+
+// serveGRPC serves xDS, and to those that must say who they are the certificate
+// service too.
+func (cp *ControlPlane) serveGRPC(l net.Listener, authenticated bool) func(context.Context) error {
+	return func(ctx context.Context) error {
+		g := grpc.NewServer(server.GRPCOptions()...)
+		o := server.Options{
+			Owner: cp.engine, Log: cp.cfg.Log.With("scope", "xds"), Now: cp.cfg.Now,
+			PushTypes: push.PushOrder(), FullTypes: push.FullTypes(),
+			Gate: build.ListenerType, Warms: map[string]string{build.ClusterType: build.EndpointType},
+			Sent: cp.engine.Pushed, Refused: cp.engine.Refused,
+		}
+		if authenticated {
+			o.Auth = tokenAuth{cp.tokens}
+			ca.NewService(cp.authority, cp.tokens, cp.cfg.Log.With("scope", "ca")).Register(g)
+		}
+		server.New(o).Register(g)
+		stop := context.AfterFunc(ctx, g.Stop)
+		defer stop()
+		if err := g.Serve(l); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("xDS at %s: %w", l.Addr(), err)
+		}
+		return nil
+	}
+}
+
+// tokenAuth lets streams in by the mesh's bearer tokens.
+type tokenAuth struct{ tokens *ca.Tokens }
+
+func (a tokenAuth) Authenticate(ctx context.Context) (server.Identity, error) {
+	w, err := a.tokens.Authenticate(ctx)
+	return server.Identity(w), err
+}
+
+// progress gives the engine's reports the configuration API's form.
+type progress struct{ engine *push.Engine }
+
+func (p progress) Wait(ctx context.Context, revision int64) (configapi.Report, error) {
+	r := configapi.Report{Revision: revision, Proxies: []configapi.ProxyReport{}}
+	list, generation, err := p.engine.Wait(ctx, revision)
+	if err != nil {
+		return r, err
+	}
+	for i := range list {
+		r.Proxies = append(r.Proxies, proxyReport(&list[i], generation))
+	}
+	return r, nil
+}
+
+func proxyReport(p *push.ProxyReport, generation int64) configapi.ProxyReport {
+	out := configapi.ProxyReport{Proxy: p.Proxy, State: configapi.Pending, Reason: p.Waiting}
+	switch {
+	case len(p.Refusals) > 0:
+		f := p.Refusals[0]
+		out.State, out.Reason = configapi.Rejected, fmt.Sprintf("%s %s: %s", server.ShortType(f.TypeURL), f.Name, f.Message)
+		if !f.Object.IsZero() {
+			out.Object = f.Object.Ref.String()
+		}
+	case p.Reached(generation):
+		out.State, out.Reason = configapi.InForce, ""
+	}
+	return out
+}

@@ -1,0 +1,100 @@
+package push
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/compile"
+	"github.com/lateen-mesh/lateen/internal/verdict"
+	"github.com/lateen-mesh/lateen/internal/xds/server"
+)
+
+// client is a connected proxy.
+type client struct {
+	// immutable
+	conn    *server.Conn
+	node    compile.Node
+	proxy   string // "reviews-v1-0.default"
+	variant string // key
+
+	offered atomic.Pointer[offer] // nil before the first
+	settled atomic.Int64          // newest generation whose convergence was measured
+}
+
+// offer is what was last offered to a client; immutable.
+type offer struct {
+	generation int64
+	origins    map[resourceKey][]verdict.Origin
+	statuses   []verdict.Status
+	at         time.Time
+}
+
+// Connected implements server.Owner.
+func (e *Engine) Connected(c *server.Conn) error {
+	node, proxy, err := facts(c.Node)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.clients[c] = &client{conn: c, node: node, proxy: proxy, variant: variantKey(node)}
+	e.metrics.connections.Set(float64(len(e.clients)))
+	e.mu.Unlock()
+	poke(e.arrived)
+	e.log.Info("proxy connected", "proxy", proxy, "node", c.Node.GetId(), "data_plane", node.DataPlane, "connection", c.ID)
+	return nil
+}
+
+// Progress implements server.Owner.
+func (e *Engine) Progress(c *server.Conn) {
+	e.mu.Lock()
+	cl := e.clients[c]
+	e.mu.Unlock()
+	if cl != nil {
+		if o := cl.offered.Load(); o != nil {
+			if s := c.Report().Settled; s == o.generation && cl.settled.Swap(s) != s {
+				e.metrics.convergence.Observe(e.o.Now().Sub(o.at).Seconds())
+			}
+		}
+	}
+	e.advance()
+}
+
+// Disconnected implements server.Owner.
+func (e *Engine) Disconnected(c *server.Conn) {
+	e.mu.Lock()
+	cl := e.clients[c]
+	delete(e.clients, c)
+	e.metrics.connections.Set(float64(len(e.clients)))
+	e.mu.Unlock()
+	e.advance()
+	if cl != nil {
+		e.log.Info("proxy disconnected", "proxy", cl.proxy, "connection", c.ID)
+	}
+}
+
+// clientList lists the clients in the order of their names, then their age.
+func (e *Engine) clientList() []*client {
+	e.mu.Lock()
+	list := make([]*client, 0, len(e.clients))
+	for _, c := range e.clients {
+		list = append(list, c)
+	}
+	e.mu.Unlock()
+	slices.SortFunc(list, func(a, b *client) int {
+		return cmp.Or(cmp.Compare(a.proxy, b.proxy), cmp.Compare(a.conn.ID, b.conn.ID))
+	})
+	return list
+}
+
+// variantsInUse lists the variants of connected proxies.
+func (e *Engine) variantsInUse() map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	used := make(map[string]bool, len(e.clients))
+	for _, c := range e.clients {
+		used[c.variant] = true
+	}
+	return used
+}
