@@ -41,6 +41,7 @@ fuzz: ## every fuzz target for FUZZTIME
 
 deep: ## long work: fuzzing, benchmarks, repeated end-to-end walks
 	$(MAKE) fuzz bench
+	LATEEN_DEEP=1 $(GO) test -timeout 30m ./internal/compile
 	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./...
 
 clean:

@@ -17,7 +17,8 @@ const module = "github.com/lateen-mesh/lateen/"
 // A package that is missing here fails the test: say first where it belongs.
 const layers = `
 	# ground: the standard library and libraries only
-	NONE < verdict, spiffe, ops, testkit/pipe, proxy/stream, proxy/timer, proxy/rawio;
+	NONE < verdict, spiffe, ops, proxy/stream, proxy/timer, proxy/rawio;
+	proxy/rawio < testkit/pipe;
 
 	# workload side
 	proxy/stream < proxy/stream/streamtest;

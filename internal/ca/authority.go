@@ -68,6 +68,9 @@ func Open(o Options) (*Authority, error) {
 	if a.now == nil {
 		a.now = time.Now
 	}
+	if _, err := spiffe.New(a.trustDomain, "any", "any"); err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}

@@ -64,15 +64,18 @@ func (p progress) Wait(ctx context.Context, revision int64) (configapi.Report, e
 
 func proxyReport(p *push.ProxyReport, generation int64) configapi.ProxyReport {
 	out := configapi.ProxyReport{Proxy: p.Proxy, State: configapi.Pending, Reason: p.Waiting}
-	switch {
-	case len(p.Refusals) > 0:
-		f := p.Refusals[0]
+	if p.Reached(generation) {
+		out.State, out.Reason = configapi.InForce, ""
+	}
+	for _, f := range p.Refusals {
+		if f.Revision < generation {
+			continue // refused before this change, which did not touch it
+		}
 		out.State, out.Reason = configapi.Rejected, fmt.Sprintf("%s %s: %s", server.ShortType(f.TypeURL), f.Name, f.Message)
 		if !f.Object.IsZero() {
 			out.Object = f.Object.Ref.String()
 		}
-	case p.Reached(generation):
-		out.State, out.Reason = configapi.InForce, ""
+		break
 	}
 	return out
 }

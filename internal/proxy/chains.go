@@ -37,8 +37,8 @@ func (p *Proxy) updateListeners(added []client.Resource, removed []string, rejec
 	p.settle(time.Now())
 	// What cannot be bound is known only now.
 	for _, r := range added {
-		if l := s.listeners[r.Name]; l != nil && l.rejected != nil && rejected[r.Name] == nil {
-			rejected[r.Name] = l.rejected
+		if l := s.listeners[r.Name]; l != nil && l.unbound != nil && rejected[r.Name] == nil {
+			rejected[r.Name] = l.unbound
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3" // to write it as JSON
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -87,10 +88,14 @@ func sorted(set map[string]*resource, keep func(string) bool) []*resource {
 
 // failure is the state of a resource whose newest version was refused.
 func (r *resource) failure(typeURL string) *adminv3.UpdateFailureState {
-	if r.rejected == nil {
+	err := r.rejected
+	if err == nil {
+		err = r.unbound
+	}
+	if err == nil {
 		return nil
 	}
-	f := &adminv3.UpdateFailureState{Details: r.rejected.Error(), VersionInfo: r.failed.Version, LastUpdateAttempt: timestamppb.New(r.failedAt)}
+	f := &adminv3.UpdateFailureState{Details: err.Error(), VersionInfo: r.failed.Version, LastUpdateAttempt: timestamppb.New(r.failedAt)}
 	if len(r.failed.Body) > 0 {
 		f.FailedConfiguration = wrap(typeURL, r.failed.Body)
 	}
@@ -120,7 +125,7 @@ func (p *Proxy) dumpClusters(keep func(string) bool) *adminv3.ClustersConfigDump
 // clientStatus tells how far a resource came.
 func clientStatus(r *resource, active bool) adminv3.ClientResourceStatus {
 	switch {
-	case r.rejected != nil:
+	case r.rejected != nil || r.unbound != nil:
 		return adminv3.ClientResourceStatus_NACKED
 	case active:
 		return adminv3.ClientResourceStatus_ACKED

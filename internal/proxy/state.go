@@ -21,6 +21,7 @@ type resource struct {
 	updated  time.Time
 	node     any   // the accepted one; nil if there never was one
 	rejected error // of the newest version; nil if that was accepted
+	unbound  error // of a listener that was accepted and cannot be bound
 	failed   client.Resource
 	failedAt time.Time
 }
@@ -53,6 +54,7 @@ type state struct {
 	wanted   map[string]map[string]bool  // subscriptions by type
 	gotCDS   bool
 	gotLDS   bool
+	firstCDS time.Time
 }
 
 func (s *state) init() {
@@ -89,6 +91,7 @@ func (p *Proxy) Update(_ context.Context, typeURL string, added []client.Resourc
 		}
 	}
 	p.settle(time.Now())
+	p.poke() // what waits has a deadline
 	return rejected
 }
 
@@ -126,7 +129,9 @@ func (p *Proxy) parse(typeURL string) func([]byte) (any, error) {
 
 func (p *Proxy) updateClusters(added []client.Resource, removed []string, rejected map[string]error) {
 	s := &p.state
-	s.gotCDS = true
+	if !s.gotCDS {
+		s.gotCDS, s.firstCDS = true, time.Now()
+	}
 	for _, r := range added {
 		delete(s.removing, r.Name)
 		node, changed, err := take(s.clusters, r, p.parse(config.ClusterURL))
@@ -162,6 +167,13 @@ func (p *Proxy) updateEndpoints(added []client.Resource, removed []string, rejec
 		}
 	}
 	for _, name := range removed {
+		if s.endpoints[name] == nil && s.wanted[config.EndpointsURL][name] {
+			// "There is no such assignment" is an answer: its cluster is empty, and
+			// nothing has to wait for it.
+			if err := p.clusters.ApplyEndpoints([]*config.Endpoints{{Name: name}}, nil); err != nil {
+				p.log.Error("cluster not made empty", "endpoints", name, "err", err)
+			}
+		}
 		delete(s.endpoints, name)
 	}
 	if err := p.clusters.ApplyEndpoints(nil, removed); err != nil {

@@ -18,37 +18,44 @@ const (
 	removalGrace = 10 * time.Second
 )
 
+// settleAgain is how often deadlines are looked at while something waits.
+const settleAgain = 500 * time.Millisecond
+
 // settleLoop brings into force what waited, when a cluster became ready or a
-// deadline passed.
+// deadline passed. While nothing waits, it sleeps.
 func (p *Proxy) settleLoop(ctx context.Context) {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.kick:
-		case <-t.C:
-			if !p.waiting() {
-				continue
-			}
+		case <-again:
 		}
 		p.state.mu.Lock()
 		p.settle(time.Now())
+		again = nil
+		if p.waiting() {
+			again = time.After(settleAgain)
+		}
 		p.state.mu.Unlock()
 	}
 }
 
-// waiting reports whether a deadline may pass.
+// waiting reports whether a deadline may pass, or a socket become free. Called
+// with state.mu held.
 func (p *Proxy) waiting() bool {
 	s := &p.state
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.removing) > 0 {
+	if len(s.removing) > 0 || s.gotCDS && p.ready.Err() != nil {
 		return true
 	}
 	for _, t := range s.tables {
 		if t.pending != nil {
+			return true
+		}
+	}
+	for _, l := range s.listeners {
+		if l.unbound != nil {
 			return true
 		}
 	}
@@ -75,7 +82,7 @@ func (p *Proxy) settle(now time.Time) {
 	}
 	waits := p.activate()
 	p.removeClusters(now)
-	p.tellReady(waits, len(warming))
+	p.tellReady(now, waits, len(warming))
 }
 
 // activate puts the listeners in force whose route tables are there. One that
@@ -107,10 +114,17 @@ func (p *Proxy) activate() (waits []string) {
 		set = append(set, next[name])
 	}
 	failed := p.listeners.Apply(set)
-	for name, err := range failed {
-		p.log.Error("listener not in force", "listener", name, "err", err)
+	for name := range next {
+		err := failed[name]
 		r := s.listeners[name]
-		r.rejected, r.failedAt = err, time.Now()
+		if err != nil && r.unbound == nil {
+			p.log.Error("listener not in force", "listener", name, "err", err)
+			r.failedAt = time.Now()
+		}
+		r.unbound = err
+		if err == nil {
+			continue
+		}
 		if old := s.active[name]; old != nil {
 			next[name] = old
 		} else {
@@ -263,7 +277,10 @@ func anyIn(list []config.WeightedCluster, set map[string]bool) bool {
 
 // tellReady notes what the first configuration still waits for. Once ready, later
 // changes do not make the proxy unready: what was in force serves on.
-func (p *Proxy) tellReady(waits []string, warming int) {
+//
+// Endpoints that do not come hold it up for warmLimit only: their clusters answer
+// 503, and all others serve.
+func (p *Proxy) tellReady(now time.Time, waits []string, warming int) {
 	s := &p.state
 	if p.ready.Err() == nil {
 		return
@@ -271,7 +288,7 @@ func (p *Proxy) tellReady(waits []string, warming int) {
 	switch {
 	case !s.gotCDS:
 		p.ready.Set("clusters", "none received yet")
-	case warming > 0:
+	case warming > 0 && now.Before(s.firstCDS.Add(warmLimit)):
 		p.ready.Set("clusters", "waiting for endpoints")
 	default:
 		p.ready.Set("clusters", "")

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -143,4 +144,10 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 		return nil, fmt.Errorf("the control plane answered %s: %s", resp.Status, bytes.TrimSpace(text))
 	}
 	return text, nil
+}
+
+// ConfigDump gives what a proxy should have, in the form of Envoy's /config_dump.
+// The name is that of ProxyStatus.
+func (c *Client) ConfigDump(ctx context.Context, proxy string) ([]byte, error) {
+	return c.do(ctx, http.MethodGet, "/debug/config_dump?proxyID="+url.QueryEscape(proxy), nil)
 }

@@ -48,7 +48,7 @@ type Network struct {
 	// immutable
 	config Config
 	hub    *intercept.Namespace
-	relay  *relay
+	relay  *Relay
 	log    *slog.Logger
 
 	mu    sync.Mutex
@@ -84,7 +84,7 @@ func (n *Network) open(gateway netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("the relay to the outside: %w", err)
 	}
-	n.relay = startRelay(l, n.meshCIDRs(), n.log)
+	n.relay = startRelay(l, outbound{n.meshCIDRs()}.dial, n.log)
 	rules := intercept.RelayRules([]netip.Prefix{n.config.Pods}, n.relay.port())
 	return n.hub.Do(func() error { return intercept.Apply(rules) })
 }
@@ -194,7 +194,7 @@ func (n *Network) give(a netip.Addr) {
 // Close takes the hub away. Places must be closed before.
 func (n *Network) Close() error {
 	if n.relay != nil {
-		n.relay.close()
+		n.relay.Close()
 	}
 	return n.hub.Close()
 }

@@ -1,24 +1,24 @@
 package netns
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// relay connects what leaves the mesh without one of our own proxies (a real
-// Envoy, a workload's excluded ports) with the outside: the hub's rules bring
-// TCP here, and it dials from the host's namespace.
-type relay struct {
+// Relay copies connections between two namespaces. It ends with Close.
+type Relay struct {
 	listener net.Listener
-	mesh     []netip.Prefix
+	dial     func(*net.TCPConn) (net.Conn, error)
 	log      *slog.Logger
 	wg       sync.WaitGroup
 
@@ -27,35 +27,80 @@ type relay struct {
 	closed bool                  // guarded by mu
 }
 
-func startRelay(l net.Listener, mesh []netip.Prefix, log *slog.Logger) *relay {
-	r := &relay{listener: l, mesh: mesh, log: log, conns: map[net.Conn]struct{}{}}
+// startRelay serves l, which it closes; dial gives the other side of a
+// connection.
+func startRelay(l net.Listener, dial func(*net.TCPConn) (net.Conn, error), log *slog.Logger) *Relay {
+	r := &Relay{listener: l, dial: dial, log: log, conns: map[net.Conn]struct{}{}}
 	r.wg.Go(r.serve)
 	return r
 }
 
-func (r *relay) port() uint16 { return uint16(r.listener.Addr().(*net.TCPAddr).Port) }
+// outbound connects what leaves the mesh without one of our own proxies (a real
+// Envoy, a workload's excluded ports) with the outside: the hub's rules bring
+// TCP here, and it dials from the host's namespace.
+type outbound struct{ mesh []netip.Prefix }
 
-func (r *relay) serve() {
+func (o outbound) dial(c *net.TCPConn) (net.Conn, error) {
+	dst, err := originalDst(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.check(dst.Addr()); err != nil {
+		return nil, err
+	}
+	return net.DialTimeout("tcp4", dst.String(), dialTimeout)
+}
+
+const dialTimeout = 30 * time.Second
+
+// Expose serves a reserved port of the host by connections to the same port of a
+// pod, for gateways whose proxy cannot have a socket in the host's namespace.
+func (n *Network) Expose(h *HostPorts, inMesh uint16, pod netip.Addr) (*Relay, error) {
+	fd, ok, err := h.listen(inMesh)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("port %d has no port on the host", inMesh)
+	}
+	f := os.NewFile(uintptr(fd), "exposed")
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("port %d on the host: %w", inMesh, err)
+	}
+	target := netip.AddrPortFrom(pod, inMesh).String()
+	return startRelay(l, func(*net.TCPConn) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+		defer cancel()
+		return n.hub.DialContext(ctx, "tcp", target)
+	}, n.log), nil
+}
+
+// port is where the relay listens.
+func (r *Relay) port() uint16 { return uint16(r.listener.Addr().(*net.TCPAddr).Port) }
+
+func (r *Relay) serve() {
 	for {
 		c, err := r.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil { // out of descriptors: wait for better times
-			r.log.Warn("relay to the outside does not accept", "error", err)
+			r.log.Warn("relay does not accept", "error", err)
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
 		r.wg.Go(func() {
 			if err := r.relay(c.(*net.TCPConn)); err != nil {
-				r.log.Debug("relay to the outside", "from", c.RemoteAddr().String(), "error", err)
+				r.log.Debug("relay", "from", c.RemoteAddr().String(), "error", err)
 			}
 		})
 	}
 }
 
 // hold registers a connection to be closed with the relay.
-func (r *relay) hold(c net.Conn) bool {
+func (r *Relay) hold(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.closed {
@@ -64,41 +109,34 @@ func (r *relay) hold(c net.Conn) bool {
 	return !r.closed
 }
 
-func (r *relay) release(c net.Conn) {
+func (r *Relay) release(c net.Conn) {
 	r.mu.Lock()
 	delete(r.conns, c)
 	r.mu.Unlock()
 	c.Close()
 }
 
-func (r *relay) relay(c *net.TCPConn) error {
+func (r *Relay) relay(c *net.TCPConn) error {
 	defer r.release(c)
 	if !r.hold(c) {
 		return net.ErrClosed
 	}
-	dst, err := originalDst(c)
+	out, err := r.dial(c)
 	if err != nil {
-		return err
-	}
-	if err := r.outside(dst.Addr()); err != nil {
-		// A virtual address that nobody serves: refuse it at once, as a host would.
-		return errors.Join(err, c.SetLinger(0))
-	}
-	out, err := net.DialTimeout("tcp4", dst.String(), 30*time.Second)
-	if err != nil {
+		// Refuse at once, as a host would.
 		return errors.Join(err, c.SetLinger(0))
 	}
 	defer r.release(out)
 	if !r.hold(out) {
 		return net.ErrClosed
 	}
-	return join(c, out.(*net.TCPConn))
+	return join(c, out.(duplex))
 }
 
-// outside refuses what must not be dialled from the host's namespace on behalf
+// check refuses what must not be dialled from the host's namespace on behalf
 // of a workload: the mesh's own ranges, and the host's loopback.
-func (r *relay) outside(a netip.Addr) error {
-	for _, p := range r.mesh {
+func (o outbound) check(a netip.Addr) error {
+	for _, p := range o.mesh {
 		if p.Contains(a) {
 			return fmt.Errorf("nothing serves %s in the mesh", a)
 		}
@@ -109,15 +147,21 @@ func (r *relay) outside(a netip.Addr) error {
 	return nil
 }
 
+// duplex is a connection with half-close.
+type duplex interface {
+	net.Conn
+	CloseWrite() error
+}
+
 // join copies both ways, passing half-closes on.
-func join(a, b *net.TCPConn) error {
+func join(a, b duplex) error {
 	done := make(chan error, 1)
 	go func() { done <- forward(a, b) }()
 	err := forward(b, a)
 	return errors.Join(err, <-done)
 }
 
-func forward(to, from *net.TCPConn) error {
+func forward(to, from duplex) error {
 	if _, err := io.Copy(to, from); err != nil {
 		return errors.Join(err, to.Close(), from.Close())
 	}
@@ -145,7 +189,8 @@ func originalDst(c *net.TCPConn) (netip.AddrPort, error) {
 	return dst, nil
 }
 
-func (r *relay) close() {
+// Close ends the relay and its connections.
+func (r *Relay) Close() {
 	r.mu.Lock()
 	r.closed = true
 	for c := range r.conns {

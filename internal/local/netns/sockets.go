@@ -149,6 +149,12 @@ func (h *HostPorts) listen(inMesh uint16) (fd int, ok bool, err error) {
 	if err != nil {
 		return -1, false, err
 	}
+	// Gateways that replace one another share the port for a while.
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	if err != nil {
+		unix.Close(fd)
+		return -1, false, err
+	}
 	// The holder lets exactly this socket in.
 	err = unix.SetsockoptInt(p.holder, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	if err == nil {

@@ -206,6 +206,10 @@ func (p *parser) parseRouting(s *scope, h *HTTP, m *hcmv3.HttpConnectionManager)
 // httpFilters reads the filter chain of requests.
 func (p *parser) httpFilters(s *scope, dir stream.Direction, h *HTTP, list []*hcmv3.HttpFilter) error {
 	used := map[int]bool{}
+	const router = "/envoy.extensions.filters.http.router.v3.Router"
+	if n := len(list); n == 0 || !strings.HasSuffix(list[n-1].GetTypedConfig().GetTypeUrl(), router) {
+		return s.at("http_filters").errorf("does not end with the router")
+	}
 	for i, f := range list {
 		at := s.item("http_filters", i)
 		if f.GetDisabled() {

@@ -319,3 +319,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkParseRouteTable(b *testing.B) {
+	value, err := proto.Marshal(fromJSON(b, routeTable, &routev3.RouteConfiguration{}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	deps := testDeps()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(RouteURL, value, deps); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -48,6 +48,7 @@ func TestNotSupported(t *testing.T) {
 		return chain(`"filters": [{"name": "x", "typed_config": {"@type": "` + typePrefix +
 			`envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "x", "rds": {"route_config_name": "r"}, ` + body + `}}]`)
 	}
+	router := `{"name": "router", "typed_config": {"@type": "` + typePrefix + `envoy.extensions.filters.http.router.v3.Router"}}`
 	host := func(route string) string {
 		return `{"name": "r", "virtual_hosts": [{"name": "h", "domains": ["*"], "routes": [` + route + `]}]}`
 	}
@@ -60,7 +61,9 @@ func TestNotSupported(t *testing.T) {
 		{"suffix match", "listener", chain(`"filter_chain_match": {"address_suffix": "1.1.1.1"}`), "filter_chains[0].filter_chain_match.address_suffix: is not supported"},
 		{"server name", "listener", chain(`"filter_chain_match": {"server_names": ["a.*.b"]}`), "a wildcard stands alone"},
 		{"unknown network filter", "listener", chain(`"filters": [{"name": "x", "typed_config": {"@type": "` + typePrefix + `envoy.config.core.v3.Node"}}]`), "network filter envoy.config.core.v3.Node is not supported"},
-		{"http filter", "listener", hcm(`"http_filters": [{"name": "x", "typed_config": {"@type": "` + typePrefix + `envoy.config.core.v3.Node"}}]`), `filters[0].typed_config.http_filters[0]: filter "x" of type envoy.config.core.v3.Node`},
+		{"http filter", "listener", hcm(`"http_filters": [{"name": "x", "typed_config": {"@type": "` + typePrefix + `envoy.config.core.v3.Node"}}, ` + router + `]`), `filters[0].typed_config.http_filters[0]: filter "x" of type envoy.config.core.v3.Node`},
+		{"no router", "listener", hcm(`"http_filters": []`), "http_filters: does not end with the router"},
+		{"a filter twice", "listener", hcm(`"http_filters": [` + router + `,` + router + `]`), "http_filters[1]: a chain holds filter envoy.filters.http.router only once"},
 		{"via", "listener", hcm(`"via": "x"`), "typed_config.via: is not supported"},
 		{"tracing provider", "listener", hcm(`"tracing": {"provider": {"name": "zipkin"}}`), "tracing.provider: is not supported"},
 		{"http3", "listener", hcm(`"codec_type": "HTTP3"`), "codec_type: HTTP3 is not supported"},

@@ -74,7 +74,7 @@ func TestClientResponses(t *testing.T) {
 				_, x, far, r := opened(t, "GET")
 				go func() {
 					far.Write([]byte(tt.in))
-					if tt.cut || tt.status == 0 || !tt.keep {
+					if tt.cut || tt.status == 0 || tt.name == "until close" {
 						far.CloseWrite()
 					}
 				}()
@@ -110,6 +110,68 @@ func TestClientResponses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The end of the answer is not the end of the exchange: a connection on which half
+// a request stands must not get another.
+func TestClientHalfSentIsNotReused(t *testing.T) {
+	c, x, far, r := opened(t, "POST")
+	r.Length = 10
+	if err := x.Send(r, []byte("abc"), false); err != nil {
+		t.Fatal(err)
+	}
+	far.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+	if _, err := x.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	if x.Release() || c.Reusable() {
+		t.Error("reusable")
+	}
+}
+
+// A response body that is not read to its end takes its connection with it.
+func TestClientHalfReadIsNotReused(t *testing.T) {
+	c, x, far, r := opened(t, "GET")
+	far.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"))
+	if err := x.Send(r, nil, true); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := x.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := resp.Body.Next(); err != nil {
+		t.Fatal(err)
+	}
+	want := stream.Reason{Code: stream.DownstreamGone}
+	resp.Body.Close(want)
+	resp.Body.Close(stream.Reason{})
+	if _, err := resp.Body.Next(); err != want {
+		t.Errorf("Next after Close = %v", err)
+	}
+	if x.Release() || c.Reusable() {
+		t.Error("reusable")
+	}
+}
+
+// Close, from another goroutine, wakes who waits for more of the body.
+func TestBodyCloseWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, x, far, r := opened(t, "GET")
+		far.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"))
+		if err := x.Send(r, nil, true); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := x.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := stream.Reason{Code: stream.DownstreamGone}
+		time.AfterFunc(time.Second, func() { resp.Body.Close(want) })
+		if _, err := resp.Body.Next(); err != want {
+			t.Errorf("Next = %v", err)
+		}
+	})
 }
 
 func TestClientHead(t *testing.T) {

@@ -68,7 +68,7 @@ func TestContractOverTLS(t *testing.T) {
 	}})
 }
 
-func watch(t *testing.T) *rawio.Watch {
+func watch(t testing.TB) *rawio.Watch {
 	t.Helper()
 	w, err := rawio.NewWatch()
 	if err != nil {
@@ -79,7 +79,7 @@ func watch(t *testing.T) *rawio.Watch {
 }
 
 // sockets makes a listener and returns what connects to it.
-func sockets(t *testing.T) func(testing.TB) (client, server *rawio.Conn) {
+func sockets(t testing.TB) func(testing.TB) (client, server *rawio.Conn) {
 	t.Helper()
 	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
@@ -103,7 +103,7 @@ func sockets(t *testing.T) func(testing.TB) (client, server *rawio.Conn) {
 	}
 }
 
-func certificates(t *testing.T) (server, client *tls.Config) {
+func certificates(t testing.TB) (server, client *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

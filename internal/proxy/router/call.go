@@ -34,7 +34,7 @@ type call struct {
 	ex    stream.Exchange
 	body  stream.Body    // the answer's body, as the codec gave it
 	cut   *stream.Reason // why it was cut short
-	done  bool           // the last try has ended
+	done  bool           // no try is under way
 	retry bool           // a place in the retry budget is held
 
 	upload  upload
@@ -72,7 +72,7 @@ func newCall(r *Router) *call {
 func (c *call) start(s *stream.Stream, route *config.Route, dest *config.WeightedCluster, h *upstream.Handle) {
 	c.s, c.route, c.dest, c.cluster = s, route, dest, h
 	c.src = format.Source{Stream: s}
-	c.done, c.retry = false, false
+	c.done, c.retry = true, false
 	c.tried.Priority = route.Forward.Priority
 	c.tried.Steps = c
 	c.mu.Lock()

@@ -179,6 +179,11 @@ func TestStatusNotRepeated(t *testing.T) {
 // TestStaleConnection: a kept connection that was closed before anything was sent
 // costs nobody an error, and needs no policy.
 func TestStaleConnection(t *testing.T) {
+	t.Run("noticed", func(t *testing.T) { testStale(t, false) })
+	t.Run("not noticed", func(t *testing.T) { testStale(t, true) })
+}
+
+func testStale(t *testing.T, deaf bool) {
 	synctest.Test(t, func(t *testing.T) {
 		once := func(p *peer) {
 			if _, _, err := p.request(); err == nil {
@@ -186,6 +191,7 @@ func TestStaleConnection(t *testing.T) {
 			}
 		}
 		w := newWorld(t, Options{}, serving(once))
+		w.deaf = deaf
 		defer w.close()
 		for range 4 {
 			if o := w.do(newStream("POST", "/", "x"), w.route(nil)); o.status != 200 {

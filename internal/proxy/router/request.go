@@ -78,7 +78,7 @@ func (c *call) readLimits() {
 func hasOverrides(h *stream.Head) bool {
 	for i := range h.Len() {
 		name, _ := h.At(i)
-		if len(name) > 16 && (name[0] == 'x' || name[0] == 'X') && (name[8] == 'u' || name[8] == 'U' || name[8] == 'm' || name[8] == 'M' || name[8] == 'r' || name[8] == 'R') &&
+		if len(name) >= len("x-envoy-retry-on") && (name[0] == 'x' || name[0] == 'X') && (name[8] == 'u' || name[8] == 'U' || name[8] == 'm' || name[8] == 'M' || name[8] == 'r' || name[8] == 'R') &&
 			stream.EqualFold(name[:8], "x-envoy-") {
 			return true
 		}

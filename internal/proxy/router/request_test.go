@@ -88,6 +88,41 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
+// TestRetryOnAlone: the shortest of the router's own fields is seen without others,
+// and means one retry.
+func TestRetryOnAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, serving(always(500, "")))
+		defer w.close()
+		s := newStream("GET", "/", "")
+		s.Request.AddRaw([]byte("X-Envoy-Retry-On"), []byte("5xx"))
+		w.do(s, w.route(nil))
+		if got := len(w.seen()); got != 2 || w.last().Header.Get("x-envoy-retry-on") != "" {
+			t.Errorf("%d requests, headers %v", got, w.last().Header)
+		}
+	})
+}
+
+// broken is a body that the codec refuses.
+type broken struct{ feed }
+
+func (*broken) Next() ([]byte, error) {
+	return nil, stream.Reason{Code: stream.DownstreamProtocol, Detail: "bad chunk"}
+}
+func (*broken) Buffered() (int, bool) { return 5, true }
+
+func TestBrokenBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, serving(always(200, "")))
+		defer w.close()
+		s := newStream("POST", "/", "")
+		s.Request.Body, s.Request.Length = &broken{}, -1
+		if o := w.do(s, w.route(nil)); o.status != 400 || o.code != stream.DownstreamProtocol || len(w.seen()) != 0 {
+			t.Errorf("got %+v", o)
+		}
+	})
+}
+
 func TestAvoidPreviousHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{}, func(a netip.AddrPort, _ int) (endpoint, error) {

@@ -62,19 +62,16 @@ func (c *call) given() bool {
 
 // try makes one try, up to the answer's head.
 func (c *call) try() (*stream.Response, *failure) {
-	c.done = false
 	lease, err := c.cluster.Acquire(c.s, &c.tried)
 	if err != nil {
-		c.done = true
 		return nil, c.acquireFailure(err)
 	}
 	ex, err := lease.Open(c.s)
 	if err != nil {
 		lease.Release(upstream.Outcome{Reason: stream.UpstreamReset})
-		c.done = true
 		return nil, &failure{err: resetReply(err), code: stream.UpstreamReset, delivery: stream.Unsent, stale: true}
 	}
-	c.lease, c.ex = lease, ex
+	c.lease, c.ex, c.done = lease, ex, false
 	c.chosen()
 	c.Enter(ex)
 	c.armTry()

@@ -163,14 +163,16 @@ const (
 // other goroutine that uploads, and Cancel by any.
 type Exchange interface {
 	// Send writes the request head and the first body bytes, in one write where
-	// they fit. end says that first is the whole body.
+	// they fit. end says that first is the whole body; a
+	// request for an upgrade has none, and end is not looked at.
 	Send(r *Request, first []byte, end bool) error
 	// Write blocks for the peer's credit: that is the back-pressure.
 	Write(p []byte, end bool) error
 	// Trailers ends the body with a trailer section.
 	Trailers(*Head) error
 	// Receive returns the next response head: informational ones (1xx other than
-	// 101) first, then the final one.
+	// 101) first, then the final one. What it returns is valid until the
+	// next call, the final one until Release.
 	Receive() (*Response, error)
 	// Cancel gives the exchange up: a blocked call returns an error.
 	Cancel(Reason)

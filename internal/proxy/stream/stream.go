@@ -9,6 +9,9 @@ import (
 // Request is a request head and its body. The pseudo-header parts are kept apart
 // from the fields, for HTTP/1.1 too: Authority is the Host field (or the
 // authority of an absolute target), and a codec writes it back where it belongs.
+// The Host and Content-Length lines of an HTTP/1.1 message stay in the Head, to
+// hold their place; Authority and Length are what counts, and the codec corrects
+// the lines where they differ.
 type Request struct {
 	Head
 	Proto     Proto

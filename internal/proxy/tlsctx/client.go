@@ -66,7 +66,7 @@ func (c *Client) Config(d Dial) (*tls.Config, error) {
 	if cfg.ServerName == "" {
 		cfg.ServerName = d.ServerName
 	}
-	if c.cfg.MaxSessions >= 0 {
+	if c.cfg.MaxSessions > 0 { // max_session_keys: 0 turns resumption off
 		cfg.ClientSessionCache = &endpointSessions{host: d.Endpoint.String(), all: e.sessions}
 	}
 	return cfg, nil

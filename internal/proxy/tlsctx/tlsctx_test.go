@@ -134,7 +134,7 @@ func newPair(t testing.TB, down *config.DownstreamTLS, up *config.UpstreamTLS) *
 
 func meshPair(t testing.TB, ca *authority) *pair {
 	p := newPair(t, &config.DownstreamTLS{Common: mesh(), RequireClient: true},
-		&config.UpstreamTLS{Common: mesh(exact(serverID)), SNI: "outbound_.80_._.server"})
+		&config.UpstreamTLS{Common: mesh(exact(serverID)), SNI: "outbound_.80_._.server", MaxSessions: 1})
 	p.serverS.set("default", ca.leaf(t, serverID, time.Hour))
 	p.serverS.set("ROOTCA", ca.roots())
 	p.clntS.set("default", ca.leaf(t, clientID, time.Hour))
@@ -364,4 +364,17 @@ func TestMatchSANs(t *testing.T) {
 			t.Errorf("%s against %+v: %v", tc.name, tc.m, got)
 		}
 	}
+}
+
+// FuzzParseSecret: a secret is complete or refused.
+func FuzzParseSecret(f *testing.F) {
+	ca := newAuthority(f)
+	f.Add(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw}))
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"))
+	f.Fuzz(func(t *testing.T, roots []byte) {
+		s, err := ParseSecret(nil, nil, roots)
+		if err == nil && len(roots) > 0 && len(s.Roots) == 0 {
+			t.Error("no roots and no error")
+		}
+	})
 }

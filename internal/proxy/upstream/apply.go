@@ -136,9 +136,19 @@ func (h *Handle) rebuild() {
 	}
 }
 
+// store fills the view and publishes it. Filling may take long (a hash ring), so
+// requests go on meanwhile; hosts are not forgotten until it is done.
 func (h *Handle) store(v *view) error {
 	h.mu.Lock()
-	err := v.fill(h.host, h.m.o.Now())
+	h.filling = true
+	h.mu.Unlock()
+	err := v.fill(func(a netip.AddrPort) *host {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.host(a)
+	}, h.m.o.Now())
+	h.mu.Lock()
+	h.filling = false
 	if err != nil {
 		h.mu.Unlock()
 		return err

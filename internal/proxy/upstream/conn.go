@@ -61,7 +61,7 @@ func (h *Handle) drop(c *conn, why stream.Reason) {
 
 // settle forgets a host that nothing uses and no view names. Called with mu held.
 func (h *Handle) settle(x *host) {
-	if x.used() {
+	if x.used() || h.filling {
 		return
 	}
 	v := h.view.Load()

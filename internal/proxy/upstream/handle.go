@@ -31,6 +31,7 @@ type Handle struct {
 	usage   [2]usage                 // guarded by mu: by priority
 	waiters []*waiter                // guarded by mu: first come, first served
 	closed  bool                     // guarded by mu: the manager was closed
+	filling bool                     // guarded by mu: a view is being made over hosts
 }
 
 // usage is what breakers count, exactly.

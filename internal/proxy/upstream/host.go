@@ -22,13 +22,14 @@ type host struct {
 	active atomic.Uint32 // requests under way
 	out    outlierCounts
 
+	since time.Time // guarded by cluster.build: slow start began; zero in clusters without
+
 	// guarded by cluster.mu
 	conns    map[*conn]struct{}
-	idle     []*conn   // the last one was used last
-	dialing  int       // connections being made
-	removed  bool      // no view names it any more
-	original *target   // of ORIGINAL_DST clusters
-	since    time.Time // slow start began; zero in clusters without
+	idle     []*conn // the last one was used last
+	dialing  int     // connections being made
+	removed  bool    // no view names it any more
+	original *target // of ORIGINAL_DST clusters
 }
 
 // target is an endpoint within one view: how to reach it. It is what the

@@ -146,6 +146,32 @@ func TestUpdateKeepsState(t *testing.T) {
 	})
 }
 
+// TestRetireIdle: idle connections that no request may use any more are closed at
+// once: to an endpoint that left, or by a TLS context that changed.
+func TestRetireIdle(t *testing.T) {
+	for name, next := range map[string]*config.Cluster{
+		"endpoint left":   static(func(c *config.Cluster) { c.Hash = 2 }, addrB),
+		"tls switched on": static(func(c *config.Cluster) { c.Hash, c.TLS = 2, &config.UpstreamTLS{SNI: "x"} }, addrA),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNet(t, nil)
+				defer n.close()
+				h := n.apply(t, static(nil, addrA))
+				l := acquire(t, h)
+				l.Release(Outcome{Status: 200, Reusable: use(t, l, request())})
+				if got := h.Stats().CxActive.Load(); got != 1 {
+					t.Fatalf("%d idle connections", got)
+				}
+				n.apply(t, next)
+				if got := h.Stats().CxActive.Load(); got != 0 {
+					t.Errorf("%d idle connections are left", got)
+				}
+			})
+		})
+	}
+}
+
 func TestRemove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, nil)

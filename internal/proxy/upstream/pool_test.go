@@ -301,10 +301,15 @@ func TestMaxRequests(t *testing.T) {
 		if _, err := h.Acquire(request(), &Tried{}); code(err) != stream.UpstreamOverflow {
 			t.Errorf("got %v", err)
 		}
-		if l, err := h.Acquire(request(), &Tried{Priority: 1}); err != nil {
-			t.Errorf("high priority: %v", err)
-		} else {
-			l.Release(Outcome{Status: 200})
+		s := request()
+		l, err := h.Acquire(s, &Tried{Priority: 1})
+		if err != nil {
+			t.Fatalf("high priority: %v", err)
+		}
+		l.Release(Outcome{Status: 200, Reusable: use(t, l, s)})
+		// Not with an idle connection at hand either.
+		if _, err := h.Acquire(request(), &Tried{}); code(err) != stream.UpstreamOverflow {
+			t.Errorf("got %v", err)
 		}
 		a.Release(Outcome{Status: 200})
 		b.Release(Outcome{Status: 200})

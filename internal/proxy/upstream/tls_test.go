@@ -141,7 +141,7 @@ func TestTLSPool(t *testing.T) {
 	c.Static.Localities[0].Endpoints[0].SocketMatch = map[string]string{"tlsMode": "istio"}
 	c.TLSMatches = []config.TLSMatch{
 		{Name: "tlsMode-istio", Match: map[string]string{"tlsMode": "istio"}, TLS: &config.UpstreamTLS{
-			SNI: "outbound_.80_._.server", Common: config.CommonTLS{
+			SNI: "outbound_.80_._.server", MaxSessions: 1, Common: config.CommonTLS{
 				Certificates: []config.SecretRef{{Name: "default"}}, Validation: config.SecretRef{Name: "ROOTCA"},
 				ALPN: []string{"istio-peer-exchange", "istio", "h2"},
 				SANs: []config.StringMatch{{Value: serverID}},

@@ -152,7 +152,7 @@ func (b *builder) portChains(p *ir.InboundPort) []*listenerv3.FilterChain {
 		case p.Refuse != "":
 			c.Filters = append(c.Filters, httpManager(b.refusing(prefix, p.Refuse, true)))
 		case k.http:
-			c.Filters = append(c.Filters, httpManager(b.inboundManager(prefix, inboundRoutes(key, p.Port, p.Services))))
+			c.Filters = append(c.Filters, httpManager(b.inboundManager(prefix, b.inboundRoutes(key, p.Port, p.Services))))
 		default:
 			c.Filters = b.inboundRelay(key)
 		}
@@ -172,7 +172,7 @@ func (b *builder) catchAll(mode ir.MTLS) []*listenerv3.FilterChain {
 		}
 		c := b.inboundChain(name, k, 0)
 		if k.http {
-			c.Filters = append(c.Filters, httpManager(b.inboundManager(key.String()+";", inboundRoutes(key, 0, nil))))
+			c.Filters = append(c.Filters, httpManager(b.inboundManager(key.String()+";", b.inboundRoutes(key, 0, nil))))
 		} else {
 			c.Filters = b.inboundRelay(key)
 		}

@@ -15,12 +15,12 @@ import (
 // inboundRoutes is the inline route table before a workload: everything goes to
 // one port. Requests that were not sent yet are tried again when the connection
 // turns out closed.
-func inboundRoutes(key ir.Key, port uint16, services []ir.ServiceRef) *routev3.RouteConfiguration {
+func (b *builder) inboundRoutes(key ir.Key, port uint16, services []ir.ServiceRef) *routev3.RouteConfiguration {
 	operation := ":" + strconv.Itoa(int(port)) + "/*"
 	if len(services) > 0 {
 		operation = services[0].Host + ":" + strconv.Itoa(int(services[0].Port)) + "/*"
 	}
-	return inlineTable(key.String(), "inbound|http|"+strconv.Itoa(int(port)), &routev3.Route{
+	table := inlineTable(key.String(), "inbound|http|"+strconv.Itoa(int(port)), &routev3.Route{
 		Name:  "default",
 		Match: anyPath(),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
@@ -34,6 +34,11 @@ func inboundRoutes(key ir.Key, port uint16, services []ir.ServiceRef) *routev3.R
 		}},
 		Decorator: &routev3.Decorator{Operation: operation},
 	})
+	if !b.native() {
+		// The filter istio.metadata_exchange takes them away where there is one.
+		table.RequestHeadersToRemove = []string{"x-envoy-peer-metadata", "x-envoy-peer-metadata-id"}
+	}
+	return table
 }
 
 // refusing is a connection manager that answers every request with 505 and the

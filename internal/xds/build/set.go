@@ -125,8 +125,10 @@ func typed(m proto.Message) *anypb.Any {
 
 func uniqueOrigins(list []verdict.Origin) []verdict.Origin {
 	var out []verdict.Origin
+	seen := make(map[verdict.Origin]bool, len(list))
 	for _, o := range list {
-		if !o.IsZero() && !slices.Contains(out, o) {
+		if !o.IsZero() && !seen[o] {
+			seen[o] = true
 			out = append(out, o)
 		}
 	}

@@ -75,11 +75,13 @@ func plainSocket() *corev3.TransportSocket {
 	}
 }
 
-// meshServer ends mesh TLS: the caller shows a certificate of the trust domain.
+// meshServer ends mesh TLS: the caller shows a certificate of the trust domain. A
+// stock Envoy does not agree to the exchange of metadata on TCP: it would take the
+// caller's metadata for the connection's first bytes.
 func (b *builder) meshServer(http bool) *corev3.TransportSocket {
 	sans := []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + b.p.TrustDomain + "/"}}}
 	alpn := b.httpALPN()
-	if !http {
+	if !http && b.native() {
 		alpn = append([]string{"istio-peer-exchange"}, alpn...)
 	}
 	return tlsSocket(typed(&tlsv3.DownstreamTlsContext{

@@ -214,3 +214,34 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParse: whatever the control plane sends is parsed or refused, and what was
+// parsed runs.
+func FuzzParse(f *testing.F) {
+	for _, m := range []*faultv3.HTTPFault{gated(), byHeader(), {Abort: grpcAbort(14)}, {Abort: httpAbort(500, percent(5))}} {
+		raw, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	b := NewBuilder(Options{Rand: func() uint64 { return 0 }})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		cfg, err := b.Parse(typeURL, raw)
+		if err != nil {
+			return
+		}
+		c := *cfg.(*settings)
+		c.delay = 0
+		filter, err := b.New(&c, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &stream.Stream{}
+		if _, err := (stream.Chain{filter, passed{}}).Handle(s); err != nil {
+			if rep, ok := err.(*stream.Reply); !ok || rep.Status < 200 || rep.Status > 599 {
+				t.Errorf("answer %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lateen-mesh/lateen/internal/cli/dump"
+	"github.com/lateen-mesh/lateen/internal/controlplane/meshapi"
+	"github.com/lateen-mesh/lateen/internal/explain"
+)
+
+// explainFlags are the flags of explain.
+type explainFlags struct {
+	mesh              meshFlag
+	from, namespace   string
+	method, output    string
+	dest              string
+	headers           []string
+	inbound, tls, tcp bool
+}
+
+func newExplainCommand(env *Env) *cobra.Command {
+	var f explainFlags
+	cmd := &cobra.Command{
+		Use:   "explain URL --from WORKLOAD",
+		Short: "Tell where a request goes, and why",
+		Long: `Tell what becomes of a request at the proxy of a workload, step by step, and for
+each step which candidates lost and why. No request is sent: the proxy's own
+evaluator runs over the configuration that the proxy has, with a recorder.`,
+		Example: `  lateen explain reviews:9080/reviews/0 --from productpage-v1 --header end-user=jason
+  lateen explain http://localhost:8080/productpage --from istio-ingressgateway.istio-system
+  lateen explain :9080/ratings/0 --from ratings-v1 --inbound`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), env, args[0]) },
+	}
+	f.mesh.register(env, cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.from, "from", "", "workload, as WORKLOAD or WORKLOAD.NAMESPACE, whose proxy sees the request")
+	fl.StringVarP(&f.namespace, "namespace", "n", "", "namespace of the workload")
+	fl.StringVarP(&f.method, "method", "X", "GET", "request method")
+	fl.StringArrayVarP(&f.headers, "header", "H", nil, "request header NAME=VALUE (or \"NAME: VALUE\"); may be repeated")
+	fl.StringVar(&f.dest, "dest", "", "address that the client connects to, IP:PORT; default: what the URL's host resolves to")
+	fl.BoolVar(&f.inbound, "inbound", false, "the request comes in for the workload instead of going out")
+	fl.BoolVar(&f.tls, "tls", false, "the client speaks the mesh's TLS to this proxy (with --inbound)")
+	fl.BoolVar(&f.tcp, "tcp", false, "the bytes are no HTTP")
+	fl.StringVarP(&f.output, "output", "o", "", "output format: json")
+	return cmd
+}
+
+func (f *explainFlags) run(ctx context.Context, env *Env, target string) error {
+	if f.from == "" {
+		return usage("--from is required: whose proxy sees the request?")
+	}
+	if f.output != "" && f.output != "json" {
+		return usage("unknown output format %q: use json", f.output)
+	}
+	req, host, port, err := f.request(target)
+	if err != nil {
+		return err
+	}
+	c := f.mesh.meshClient(env)
+	proxy, err := findProxy(ctx, c, f.from, f.namespace)
+	if err != nil {
+		return f.mesh.explainMesh(err)
+	}
+	_, ns, _ := strings.Cut(proxy.Name, ".")
+	id := strings.Split(proxy.Node, "~")
+	gateway := id[0] == "router"
+	if req.Dest, err = f.destination(ctx, c, host, port, ns, id, gateway); err != nil {
+		return err
+	}
+	text, err := c.ConfigDump(ctx, proxy.Name)
+	if err != nil {
+		return f.mesh.explainMesh(err)
+	}
+	res := explain.NewResources(gateway)
+	list, err := dump.Resources(text)
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if err := res.Add(r.TypeURL, r.Body); err != nil {
+			fmt.Fprintf(env.Err, "lateen: the proxy would refuse a resource: %v\n", err)
+		}
+	}
+	e := explain.Explain(res, req)
+	if f.output == "json" {
+		enc := json.NewEncoder(env.Out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(e)
+	}
+	_, err = fmt.Fprint(env.Out, e.Text())
+	return err
+}
+
+// request reads the command line into a request without its destination.
+func (f *explainFlags) request(target string) (r explain.Request, host string, port uint16, err error) {
+	if !strings.Contains(target, "://") {
+		target = "http://" + target
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return r, "", 0, usage("%q is no URL: %v", target, errors.Unwrap(err))
+	}
+	port = 80
+	switch {
+	case u.Port() != "":
+		n, err := strconv.ParseUint(u.Port(), 10, 16)
+		if err != nil {
+			return r, "", 0, usage("%q is no port", u.Port())
+		}
+		port = uint16(n)
+	case u.Scheme == "https":
+		port = 443
+	case u.Scheme != "http":
+		return r, "", 0, usage("the scheme %q is neither http nor https", u.Scheme)
+	}
+	r = explain.Request{Method: f.method, Authority: u.Host, Path: u.RequestURI(), Inbound: f.inbound, TCP: f.tcp}
+	for _, h := range f.headers {
+		name, value, ok := strings.Cut(h, "=")
+		if n, v, colon := strings.Cut(h, ":"); colon && (!ok || len(n) < len(name)) {
+			name, value, ok = n, strings.TrimSpace(v), true
+		}
+		if !ok || name == "" {
+			return r, "", 0, usage("header %q is not of the form NAME=VALUE", h)
+		}
+		if strings.EqualFold(name, "host") {
+			r.Authority = value
+			continue
+		}
+		r.Headers = append(r.Headers, [2]string{name, value})
+	}
+	if f.tls {
+		r.TLS, r.ALPNs = true, []string{"istio-http/1.1", "istio"}
+	}
+	return r, u.Hostname(), port, nil
+}
+
+// destination finds what the client connects to: --dest, the workload's own
+// address, the gateway's, or what mesh DNS answers for the host.
+func (f *explainFlags) destination(ctx context.Context, c *meshapi.Client, host string, port uint16, namespace string, id []string, gateway bool) (netip.AddrPort, error) {
+	if f.dest != "" {
+		a, err := netip.ParseAddrPort(f.dest)
+		if err != nil {
+			return a, usage("--dest: %v", err)
+		}
+		return a, nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return netip.AddrPortFrom(ip, port), nil
+	}
+	if f.inbound || gateway {
+		ip, err := netip.ParseAddr(id[1])
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("the proxy's address %q: %w", id[1], err)
+		}
+		return netip.AddrPortFrom(ip, port), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	names, err := c.Names(ctx, 0)
+	if err != nil {
+		return netip.AddrPort{}, f.mesh.explainMesh(err)
+	}
+	for _, full := range []string{host, host + "." + namespace + ".svc.cluster.local", host + ".svc.cluster.local", host + ".cluster.local"} {
+		if a := names.Hosts[strings.TrimSuffix(full, ".")]; len(a) > 0 {
+			return netip.AddrPortFrom(a[0], port), nil
+		}
+	}
+	known := make([]string, 0, len(names.Hosts))
+	for h := range names.Hosts {
+		known = append(known, h)
+	}
+	slices.Sort(known)
+	return netip.AddrPort{}, fmt.Errorf("the mesh does not know the host %q; give --dest IP:PORT for a host outside (it knows %s)", host, strings.Join(known[:min(len(known), 8)], ", "))
+}
+
+// explainMesh says what to do when the mesh does not run.
+func (f *meshFlag) explainMesh(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("no mesh named %q is running; start it with `lateen up`", f.name)
+	}
+	return err
+}
