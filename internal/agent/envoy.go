@@ -71,6 +71,7 @@ func (a *agent) start() (exited <-chan error, stop func(syscall.Signal), err err
 		"-c", filepath.Join(a.o.RuntimeDir, bootstrapFile),
 		"--drain-time-s", strconv.Itoa(max(1, int(a.o.Drain/time.Second))), "--drain-strategy", "immediate",
 		"--disable-hot-restart", "--concurrency", strconv.Itoa(a.o.Concurrency), "--log-level", a.o.EnvoyLogLevel,
+		"--component-log-level", "misc:error", // no word on each deprecated field that Istio's configuration has
 		"--local-address-ip-version", "v4", "--file-flush-interval-msec", "1000",
 	)
 	cmd.Stdout, cmd.Stderr = a.o.Stdout, a.o.Stderr

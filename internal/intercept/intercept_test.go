@@ -49,7 +49,9 @@ func TestRulesText(t *testing.T) {
 	got := Rules(Options{
 		Local: netip.MustParseAddr("10.244.0.5"), ExcludeInbound: []uint16{22}, ExcludeOutbound: []uint16{25},
 		ExcludeCIDRs: []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16")},
-	}).String() + RelayRules([]netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, 15123).String()
+	}).String() + Rules(Options{
+		IncludeInbound: []uint16{8080}, IncludeCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, NoDNS: true,
+	}).String() + Rules(Options{DNSOnly: true}).String() + RelayRules([]netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, 15123).String()
 	const file = "testdata/rules.txt"
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {

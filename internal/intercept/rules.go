@@ -16,6 +16,8 @@ type Options struct {
 	OutboundPort, InboundPort uint16 // default 15001, 15006
 	DNSPort                   uint16 // default 15053; redirect port 53 there
 	NoDNS                     bool
+	// DNSOnly redirects names and nothing else: a workload without a proxy.
+	DNSOnly bool
 	// Local is the workload's own address: the proxy's calls to it come in as calls
 	// from elsewhere do.
 	Local netip.Addr
@@ -26,6 +28,10 @@ type Options struct {
 	// application reaches directly.
 	ExcludeOutbound []uint16
 	ExcludeCIDRs    []netip.Prefix
+	// IncludeInbound and IncludeCIDRs, where they name anything, are all that is
+	// redirected; what is excluded stays so.
+	IncludeInbound []uint16
+	IncludeCIDRs   []netip.Prefix
 }
 
 // proxyPorts belong to the proxy: who calls them means the proxy.
@@ -109,6 +115,9 @@ func Rules(o Options) Table {
 		add(&out, Rule{Proto: UDP, DestPort: 53, Redirect: o.DNSPort, Explanation: "names"},
 			Rule{Proto: TCP, DestPort: 53, Redirect: o.DNSPort, Explanation: "names"})
 	}
+	if o.DNSOnly {
+		return Table{Name: tableName, Chains: []Chain{out}}
+	}
 	add(&out, Rule{Dest: loopback, Explanation: "inside the workload"})
 	if o.Local.IsValid() {
 		add(&out, Rule{Interface: "lo", Dest: netip.PrefixFrom(o.Local, o.Local.BitLen()), Explanation: "inside the workload"})
@@ -119,13 +128,23 @@ func Rules(o Options) Table {
 	for _, p := range o.ExcludeCIDRs {
 		add(&out, Rule{Dest: p, Explanation: "excluded destination"})
 	}
-	add(&out, Rule{Proto: TCP, Redirect: o.OutboundPort, Explanation: "to the proxy"})
+	for _, p := range o.IncludeCIDRs {
+		add(&out, Rule{Proto: TCP, Dest: p, Redirect: o.OutboundPort, Explanation: "to the proxy"})
+	}
+	if len(o.IncludeCIDRs) == 0 {
+		add(&out, Rule{Proto: TCP, Redirect: o.OutboundPort, Explanation: "to the proxy"})
+	}
 
 	in := Chain{Name: "prerouting", Hook: Prerouting}
 	for _, p := range append(append([]uint16{}, proxyPorts...), o.ExcludeInbound...) {
 		add(&in, Rule{Proto: TCP, DestPort: p, Explanation: "not the application's"})
 	}
-	add(&in, Rule{Proto: TCP, Redirect: o.InboundPort, Explanation: "to the proxy"})
+	for _, p := range o.IncludeInbound {
+		add(&in, Rule{Proto: TCP, DestPort: p, Redirect: o.InboundPort, Explanation: "to the proxy"})
+	}
+	if len(o.IncludeInbound) == 0 {
+		add(&in, Rule{Proto: TCP, Redirect: o.InboundPort, Explanation: "to the proxy"})
+	}
 	return Table{Name: tableName, Chains: []Chain{out, in}}
 }
 

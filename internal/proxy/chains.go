@@ -47,9 +47,11 @@ func (p *Proxy) updateListeners(added []client.Resource, removed []string, rejec
 // not change keeps its node, and with it its connections.
 func (p *Proxy) buildListener(l *config.Listener) error {
 	match.Prepare(l)
-	if _, err := telemetry.NewAccessLogs(l.AccessLogs, p.sinks); err != nil {
+	logs, err := telemetry.NewAccessLogs(l.AccessLogs, p.sinks)
+	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
+	l.Runtime = logs
 	old := p.chainsOf(l)
 	for _, fc := range allChains(l) {
 		if c := old[fc.Hash]; c != nil {
@@ -132,11 +134,7 @@ func (p *Proxy) httpServer(l *config.Listener, cfg *config.HTTP) (listener.Serve
 
 // unserved writes the access log of a connection that no chain served.
 func (p *Proxy) unserved(l *config.Listener, c *stream.Conn, why stream.Reason) {
-	logs, err := telemetry.NewAccessLogs(l.AccessLogs, p.sinks)
-	if err != nil {
-		p.log.Warn("access log not written", "listener", l.Name, "err", err)
-		return
-	}
+	logs, _ := l.Runtime.([]*telemetry.AccessLog)
 	writeConnLog(logs, c, &stream.Upstream{}, &stream.Outcome{Reason: why, Duration: int64(time.Since(c.Start))})
 }
 

@@ -12,6 +12,8 @@ import (
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3" // to write it as JSON
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -167,7 +169,7 @@ func (p *Proxy) dumpListeners(keep func(string) bool) *adminv3.ListenersConfigDu
 }
 
 func (p *Proxy) dumpRoutes(keep func(string) bool) *adminv3.RoutesConfigDump {
-	out := &adminv3.RoutesConfigDump{}
+	out := &adminv3.RoutesConfigDump{StaticRouteConfigs: p.inlineRoutes(keep)}
 	for _, r := range sorted(p.state.routes, keep) {
 		t := p.state.tables[r.name]
 		c := &adminv3.RoutesConfigDump_DynamicRouteConfig{VersionInfo: r.version, ErrorState: r.failure(config.RouteURL), ClientStatus: clientStatus(r, t != nil && t.pending == nil)}
@@ -175,6 +177,33 @@ func (p *Proxy) dumpRoutes(keep func(string) bool) *adminv3.RoutesConfigDump {
 			c.RouteConfig, c.LastUpdated = wrap(config.RouteURL, r.body), timestamppb.New(r.updated)
 		}
 		out.DynamicRouteConfigs = append(out.DynamicRouteConfigs, c)
+	}
+	return out
+}
+
+// inlineRoutes lists the route tables that listeners carry themselves, which
+// Envoy calls static: those of inbound ports.
+func (p *Proxy) inlineRoutes(keep func(string) bool) (out []*adminv3.RoutesConfigDump_StaticRouteConfig) {
+	for _, r := range sorted(p.state.listeners, func(string) bool { return true }) {
+		l := &listenerv3.Listener{}
+		if r.node == nil || proto.Unmarshal(r.body, l) != nil {
+			continue // it was parsed when it was accepted
+		}
+		seen := map[string]bool{} // a port's chains carry the same table each
+		for _, fc := range append(l.GetFilterChains(), l.GetDefaultFilterChain()) {
+			for _, f := range fc.GetFilters() {
+				m := &hcmv3.HttpConnectionManager{}
+				if f.GetTypedConfig().MessageIs(m) && f.GetTypedConfig().UnmarshalTo(m) == nil && m.GetRouteConfig() != nil {
+					name := m.GetRouteConfig().GetName()
+					a, err := anypb.New(m.GetRouteConfig())
+					if err != nil || seen[name] || !keep(name) {
+						continue
+					}
+					seen[name] = true
+					out = append(out, &adminv3.RoutesConfigDump_StaticRouteConfig{RouteConfig: wrap(config.RouteURL, a.Value), LastUpdated: timestamppb.New(r.updated)})
+				}
+			}
+		}
 	}
 	return out
 }

@@ -357,6 +357,22 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestDrainEndsIdleConnections: the client's sidecar keeps a connection in its
+// pool, which holds nothing up.
+func TestDrainEndsIdleConnections(t *testing.T) {
+	m := newMesh(t, true, echo)
+	if resp, _, err := m.call("GET", "/", ""); err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	start := time.Now()
+	m.server.Drain(ctx)
+	if d := time.Since(start); ctx.Err() != nil || d > 2*time.Second {
+		t.Errorf("draining took %v", d)
+	}
+}
+
 func TestAdminPages(t *testing.T) {
 	m := newMesh(t, true, echo)
 	if resp, _, err := m.call("GET", "/", ""); err != nil || resp.StatusCode != 200 {
@@ -384,6 +400,9 @@ func TestAdminPages(t *testing.T) {
 				t.Errorf("%s lacks %q:\n%.2000s", page, w, got)
 			}
 		}
+	}
+	if got := get(t, m.server.admin+"/config_dump?resource=static_route_configs"); strings.Count(got, "inbound|http|9080") != 1 {
+		t.Errorf("static routes:\n%s", got)
 	}
 	post := func(page string) (int, string) {
 		resp, err := http.Post(m.client.admin+page, "", nil)

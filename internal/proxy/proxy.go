@@ -61,7 +61,7 @@ type Proxy struct {
 // peerSlot is the metadata exchange's index in the list of filters.
 const peerSlot = 0
 
-// New makes a proxy; Run starts it.
+// New makes a proxy; Run starts it, and gives back what it holds.
 func New(o Options) (*Proxy, error) {
 	if err := o.complete(); err != nil {
 		return nil, err

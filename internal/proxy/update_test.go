@@ -162,9 +162,12 @@ func TestUnboundListenerIsRejectedAndTriedAgain(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "cannot bind 127.0.0.1:") {
 		t.Errorf("%v", err)
 	}
+	if f.Ready() {
+		t.Error("ready without its listener")
+	}
 	taken.Close()
 	eventually(t, func() string {
-		if len(f.Listeners()) == 0 {
+		if len(f.Listeners()) == 0 || !f.Ready() {
 			return "the listener is not tried again"
 		}
 		return ""

@@ -116,6 +116,9 @@ func (p *Proxy) activate() (waits []string) {
 	failed := p.listeners.Apply(set)
 	for name := range next {
 		err := failed[name]
+		if err != nil {
+			waits = append(waits, name+": "+err.Error())
+		}
 		r := s.listeners[name]
 		if err != nil && r.unbound == nil {
 			p.log.Error("listener not in force", "listener", name, "err", err)

@@ -62,7 +62,7 @@ func newNetwork(t *testing.T, c Config) *Network {
 
 func add(t *testing.T, n *Network) *Place {
 	t.Helper()
-	p, err := n.Add(intercept.Options{})
+	p, err := n.Add(&intercept.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,20 +256,20 @@ func TestAddresses(t *testing.T) {
 	n := newNetwork(t, Config{Pods: netip.MustParsePrefix("10.9.0.0/29")})
 	var places []*Place
 	for range 5 { // .2 to .6
-		p, err := n.Add(intercept.Options{})
+		p, err := n.Add(&intercept.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		places = append(places, p)
 	}
-	if _, err := n.Add(intercept.Options{}); err == nil || !strings.Contains(err.Error(), "no address is left") {
+	if _, err := n.Add(&intercept.Options{}); err == nil || !strings.Contains(err.Error(), "no address is left") {
 		t.Errorf("one too many: %v", err)
 	}
 	freed := places[1].Addr
 	if err := places[1].Close(); err != nil {
 		t.Fatal(err)
 	}
-	p, err := n.Add(intercept.Options{})
+	p, err := n.Add(&intercept.Options{})
 	if err != nil || p.Addr != freed {
 		t.Fatalf("got %v, %v", p, err)
 	}

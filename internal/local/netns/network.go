@@ -109,9 +109,10 @@ type Place struct {
 	link    string // in the hub
 }
 
-// Add makes a namespace with an address, a default route and redirection. What
-// rules says of the workload's own address is replaced.
-func (n *Network) Add(rules intercept.Options) (*Place, error) {
+// Add makes a namespace with an address, a default route and redirection; nil
+// rules redirect nothing. What rules say of the workload's own address is
+// replaced.
+func (n *Network) Add(rules *intercept.Options) (*Place, error) {
 	addr, link, err := n.take()
 	if err != nil {
 		return nil, err
@@ -128,15 +129,13 @@ func (n *Network) Add(rules intercept.Options) (*Place, error) {
 	return p, nil
 }
 
-func (p *Place) set(rules intercept.Options) error {
+func (p *Place) set(rules *intercept.Options) error {
 	n := p.network
 	err := n.hub.Do(func() error { return intercept.AddVeth(p.link, bridgeName, "eth0", p.Namespace) })
 	if err != nil {
 		p.link = ""
 		return err
 	}
-	rules.Local = p.Addr
-	table := intercept.Rules(rules)
 	return p.Namespace.Do(func() error {
 		if err := intercept.Address("eth0", netip.PrefixFrom(p.Addr, n.config.Pods.Bits()), n.Gateway()); err != nil {
 			return err
@@ -144,6 +143,12 @@ func (p *Place) set(rules intercept.Options) error {
 		if err := intercept.AllowLowPorts(); err != nil {
 			return err
 		}
+		if rules == nil {
+			return nil
+		}
+		own := *rules
+		own.Local = p.Addr
+		table := intercept.Rules(own)
 		if err := intercept.Apply(table); err != nil {
 			return err
 		}

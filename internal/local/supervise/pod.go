@@ -205,16 +205,18 @@ func (p *pod) workload() (registry.Workload, bool) {
 
 // Status is a pod as `lateen ps` shows it.
 type Status struct {
-	Namespace string     `json:"namespace"`
-	Name      string     `json:"name"`
-	Owner     string     `json:"owner"`
-	Ready     int        `json:"ready"`      // parts that are ready
-	Parts     int        `json:"containers"` // containers, the proxy among them
-	Phase     string     `json:"status"`
-	Message   string     `json:"message,omitempty"`
-	Restarts  int        `json:"restarts"`
-	Created   time.Time  `json:"created"`
-	Addr      netip.Addr `json:"ip,omitzero"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Owner     string `json:"owner"`
+	Ready     int    `json:"ready"` // parts that are ready
+	Parts     int    `json:"parts"` // containers, the proxy among them
+	// Containers are the names of the application's containers.
+	Containers []string   `json:"containers,omitempty"`
+	Phase      string     `json:"status"`
+	Message    string     `json:"message,omitempty"`
+	Restarts   int        `json:"restarts"`
+	Created    time.Time  `json:"created"`
+	Addr       netip.Addr `json:"ip,omitzero"`
 }
 
 func (p *pod) status() Status {
@@ -227,6 +229,9 @@ func (p *pod) status() Status {
 		s.Addr = place.Addr()
 	}
 	s.Ready, s.Parts = p.parts()
+	for _, c := range p.main {
+		s.Containers = append(s.Containers, c.spec.Name)
+	}
 	for _, c := range append(p.init[:len(p.init):len(p.init)], p.main...) {
 		c.mu.Lock()
 		s.Restarts += c.restarts

@@ -336,6 +336,20 @@ func (s *Supervisor) find(namespace, name string) (*pod, error) {
 	return found, nil
 }
 
+// Place gives the place of the workload that name means.
+func (s *Supervisor) Place(namespace, name string) (Place, error) {
+	p, err := s.find(namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.place == nil {
+		return nil, fmt.Errorf("%s/%s is not there yet", namespace, p.spec.Name)
+	}
+	return p.place, nil
+}
+
 // ErrNotFound is in the error for a workload that is not there.
 var ErrNotFound = errors.New("not found")
 

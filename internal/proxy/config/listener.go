@@ -28,6 +28,8 @@ type Listener struct {
 	DefaultChain                      *FilterChain // nil: close what no chain matches
 	AccessLogs                        []AccessLog  // for connections that no chain serves
 	Metadata                          Metadata
+	// Runtime is the proxy's own node for the listener, set when it is built.
+	Runtime any
 }
 
 // PortRange holds Start ≤ port < End.

@@ -140,6 +140,9 @@ func (c *Conn) Drain() {
 	})
 }
 
+// EndIdle ends the connection as soon as nothing is under way.
+func (c *Conn) EndIdle() { c.codec.Drain() }
+
 // Close ends the connection now.
 func (c *Conn) Close(why stream.Reason) { c.codec.Close(why) }
 

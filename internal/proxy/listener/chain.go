@@ -20,6 +20,9 @@ type Conn interface {
 	Close(stream.Reason)
 }
 
+// idler is a Conn that can tell when nothing is under way, and end then.
+type idler interface{ EndIdle() }
+
 // Server makes what serves a connection of a chain.
 type Server func(t rawio.Transport, c *stream.Conn) Conn
 
@@ -94,6 +97,15 @@ func (c *Chain) Active() int {
 func (c *Chain) Drain() {
 	for _, conn := range c.all(func() { c.draining = true }) {
 		conn.Drain()
+	}
+}
+
+// endIdle ends connections on which nothing is under way.
+func (c *Chain) endIdle() {
+	for _, conn := range c.all(func() {}) {
+		if i, ok := conn.(idler); ok {
+			i.EndIdle()
+		}
 	}
 }
 

@@ -279,6 +279,7 @@ func (m *Manager) Drain(ctx context.Context, keep func(*config.Listener) bool) {
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	idle := time.After(idleGrace)
 	for {
 		left := 0
 		for c := range list {
@@ -289,11 +290,19 @@ func (m *Manager) Drain(ctx context.Context, keep func(*config.Listener) bool) {
 		}
 		select {
 		case <-tick.C:
+		case <-idle:
+			for c := range list {
+				c.endIdle()
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
+
+// idleGrace is what clients of idle connections have to send one more request
+// after Drain: by then they should have heard that the workload goes.
+const idleGrace = 500 * time.Millisecond
 
 // Close closes all sockets and connections, and returns when the accept loops
 // have ended.

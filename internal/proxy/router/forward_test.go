@@ -171,6 +171,9 @@ func TestStatusNotRepeated(t *testing.T) {
 				if o.status != 503 || o.body != "no" || len(w.seen()) != want {
 					t.Errorf("%d requests, want %d: %+v", len(w.seen()), want, o)
 				}
+				if w.dials != 1 {
+					t.Errorf("%d connections: a retried answer cost its own", w.dials)
+				}
 			})
 		})
 	}

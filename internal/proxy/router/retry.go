@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/proxy/upstream"
 )
 
 // mayRepeat reports whether sending the request again can do harm: not if it was
@@ -68,13 +69,29 @@ func (c *call) requestsRetriable() bool {
 	return p == nil || len(p.RetriableReqs) == 0 || anyRequest(p.RetriableReqs, &c.s.Request)
 }
 
-// discard ends a try whose answer is not passed on.
+// discard ends a try whose answer is not passed on. If the answer is all there, its
+// connection is kept.
 func (c *call) discard(resp *stream.Response) {
-	status := resp.Status
-	if resp.Body != nil {
-		resp.Body.Close(stream.Reason{Detail: "the answer is retried"})
+	r := stream.Reason{Detail: "the answer is retried"}
+	if !c.upload.complete() || !drained(resp.Body) {
+		c.endTry(r, resp.Status, false)
+		return
 	}
-	c.endTry(stream.Reason{Detail: "the answer is retried"}, status, false)
+	c.done = true
+	c.Enter(nil)
+	c.tryTimer.Stop()
+	c.lease.Release(upstream.Outcome{Status: resp.Status, Reusable: c.ex.Release()})
+}
+
+// drained reads a body that is buffered to its end, and reports whether it was.
+func drained(b stream.Body) bool {
+	if b == nil {
+		return true
+	}
+	if _, complete := b.Buffered(); !complete {
+		return false
+	}
+	return drain(b) == nil
 }
 
 // backOff waits before the next try. An error ends the exchange.

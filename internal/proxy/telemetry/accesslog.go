@@ -13,7 +13,13 @@ import (
 type AccessLog struct {
 	sink  *Sink
 	line  func(dst []byte, src *format.Source) []byte
-	lines sync.Pool // *[]byte
+	lines sync.Pool // *scratch
+}
+
+// scratch is what making one line needs.
+type scratch struct {
+	line []byte
+	src  format.Source
 }
 
 // NewAccessLog makes the log that the configuration describes.
@@ -51,12 +57,13 @@ func NewAccessLogs(cfgs []config.AccessLog, sinks *Sinks) ([]*AccessLog, error) 
 
 // Done implements stream.Observer.
 func (l *AccessLog) Done(s *stream.Stream, o *stream.Outcome) {
-	b, _ := l.lines.Get().(*[]byte)
-	if b == nil {
-		b = new([]byte)
+	x, _ := l.lines.Get().(*scratch)
+	if x == nil {
+		x = new(scratch)
 	}
-	src := format.Source{Stream: s, Response: o.Response, Outcome: o}
-	*b = l.line((*b)[:0], &src)
-	l.sink.Append(*b)
-	l.lines.Put(b)
+	x.src = format.Source{Stream: s, Response: o.Response, Outcome: o}
+	x.line = l.line(x.line[:0], &x.src)
+	l.sink.Append(x.line)
+	x.src = format.Source{} // the pool must not hold on to the exchange
+	l.lines.Put(x)
 }

@@ -12,6 +12,8 @@ import (
 
 const (
 	flushEvery = 50 * time.Millisecond
+	// flushAt is the size of a batch that is written without waiting for more.
+	flushAt = 64 << 10
 	// maxPending bounds what waits for a slow writer; lines beyond it are dropped
 	// and counted.
 	maxPending = 1 << 20
@@ -24,7 +26,8 @@ type Sink struct {
 	w    io.Writer
 	file *os.File // nil for a stream of the proxy
 	log  *slog.Logger
-	wake chan struct{}
+	wake chan struct{} // one slot: there is a first line
+	full chan struct{} // one slot: flushAt is reached
 	quit chan struct{}
 	done chan struct{}
 
@@ -35,7 +38,7 @@ type Sink struct {
 }
 
 func newSink(w io.Writer, file *os.File, log *slog.Logger) *Sink {
-	s := &Sink{w: w, file: file, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+	s := &Sink{w: w, file: file, log: log, wake: make(chan struct{}, 1), full: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
 	go s.run()
 	return s
 }
@@ -48,14 +51,22 @@ func (s *Sink) Append(line []byte) {
 		s.dropped.Add(1)
 		return
 	}
-	first := len(s.buf) == 0
+	before := len(s.buf)
 	s.buf = append(s.buf, line...)
+	after := len(s.buf)
 	s.mu.Unlock()
-	if first {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+	if before == 0 {
+		signal(s.wake)
+	}
+	if before < flushAt && after >= flushAt {
+		signal(s.full)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -73,6 +84,7 @@ func (s *Sink) run() {
 			// Lines that come together are written together.
 			select {
 			case <-time.After(flushEvery):
+			case <-s.full:
 			case <-s.quit:
 				open = false
 			}
@@ -89,7 +101,9 @@ func (s *Sink) run() {
 				s.log.Warn("access log not written", "err", err)
 			}
 		}
-		spare = batch
+		if spare = batch; len(batch) < cap(batch)/8 {
+			spare = nil // grown in a burst that is over
+		}
 		if !open {
 			return
 		}

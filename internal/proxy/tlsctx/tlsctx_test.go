@@ -112,7 +112,9 @@ func mesh(sans ...config.StringMatch) config.CommonTLS {
 	}
 }
 
-func exact(v string) config.StringMatch { return config.StringMatch{Kind: config.StringExact, Value: v} }
+func exact(v string) config.StringMatch {
+	return config.StringMatch{Kind: config.StringExact, Value: v}
+}
 
 // pair is a server and a client context with secrets of their own.
 type pair struct {

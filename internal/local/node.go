@@ -1,0 +1,47 @@
+package local
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/lateen-mesh/lateen/internal/local/supervise"
+)
+
+// trustDomain is that of every mesh on one machine; the domain of its names is
+// the same.
+const trustDomain = "cluster.local"
+
+// istioVersion is what proxies say they are compatible with.
+const istioVersion = "1.31.0-lateen"
+
+// newNode gives what a pod's proxy tells the control plane of itself, in the form of
+// Istio's agent.
+func newNode(p *supervise.PodSpec, addr netip.Addr, sidecar string) (*corev3.Node, error) {
+	role, mode, agent := "sidecar", "REDIRECT", "lateen-proxy"
+	if p.Gateway {
+		role, mode = "router", "NONE"
+	}
+	if sidecar == Envoy {
+		agent = "envoy"
+	}
+	labels := map[string]any{}
+	for k, v := range p.Labels {
+		labels[k] = v
+	}
+	meta, err := structpb.NewStruct(map[string]any{
+		"NAME": p.Name, "NAMESPACE": p.Namespace, "LABELS": labels, "SERVICE_ACCOUNT": p.ServiceAccount,
+		"INSTANCE_IPS": addr.String(), "WORKLOAD_NAME": p.Owner,
+		"OWNER":      "kubernetes://apis/apps/v1/namespaces/" + p.Namespace + "/deployments/" + p.Owner,
+		"CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "ISTIO_VERSION": istioVersion,
+		"INTERCEPTION_MODE": mode, "LATEEN_DATA_PLANE": sidecar, "NODE_NAME": supervise.NodeName,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("node metadata of %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	id := []string{role, addr.String(), p.Name + "." + p.Namespace, p.Namespace + ".svc.cluster.local"}
+	return &corev3.Node{Id: strings.Join(id, "~"), Metadata: meta, UserAgentName: agent}, nil
+}
