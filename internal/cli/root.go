@@ -45,6 +45,11 @@ func (e *ExitError) Unwrap() error { return e.Err }
 
 // commands lists the constructors of all commands, in the order of the help text.
 var commands = []func(*Env) *cobra.Command{
+	newUpCommand,
+	newDownCommand,
+	newPsCommand,
+	newLogsCommand,
+	newExecCommand,
 	newApplyCommand,
 	newDeleteCommand,
 	newGetCommand,
@@ -55,6 +60,10 @@ var commands = []func(*Env) *cobra.Command{
 	newValidateCommand,
 	newSampleCommand,
 	newVersionCommand,
+	newSandboxCommand,
+	newControlPlaneCommand,
+	newProxyCommand,
+	newAgentCommand,
 }
 
 // New returns the root command of `lateen`.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/local/supervise"
 	"github.com/lateen-mesh/lateen/internal/ops"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
+	"github.com/lateen-mesh/lateen/internal/registry"
 )
 
 // mesh is a running mesh.
@@ -131,7 +131,6 @@ func (m *mesh) serve(ctx context.Context, ready func(control.Info, []string)) er
 	m.o.Progress("starting the control plane")
 	spawn(&plane, planes, "control plane", m.controlPlane)
 	if err := m.await(ctx); err != nil {
-		cancel(nil)
 		return cause(ctx, err)
 	}
 	tokens, err := ca.OpenTokens(filepath.Join(m.o.Dirs.State, "ca"), nil)
@@ -207,17 +206,20 @@ func (m *mesh) runtimeURL(socket string) string {
 // startTime bounds how long `up` waits for a part.
 const startTime = 60 * time.Second
 
-// await waits until the control plane is ready.
+// await waits until the control plane answers, and tells it that nothing runs yet:
+// it serves no configuration before it knows.
 func (m *mesh) await(ctx context.Context) error {
-	client := &http.Client{Timeout: time.Second, Transport: unixTransport(filepath.Join(m.o.Dirs.Runtime, meshapi.SocketName))}
 	limit := time.Now().Add(startTime)
 	for {
-		err := askReady(ctx, client)
+		_, err := m.config.Objects(ctx, configapi.Query{Kind: "Namespace"})
+		if err == nil {
+			err = m.state.SetWorkloads(ctx, []registry.Workload{})
+		}
 		if err == nil {
 			return nil
 		}
 		if time.Now().After(limit) {
-			return fmt.Errorf("the control plane is not ready after %s: %w", startTime, err)
+			return fmt.Errorf("the control plane does not answer after %s: %w", startTime, err)
 		}
 		select {
 		case <-time.After(readyPoll):
@@ -225,22 +227,6 @@ func (m *mesh) await(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-func askReady(ctx context.Context, client *http.Client) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mesh/ready", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
-	}
-	return nil
 }
 
 // settle waits until everything that is wanted runs, and the configuration is in

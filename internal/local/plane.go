@@ -2,8 +2,6 @@ package local
 
 import (
 	"context"
-	"net"
-	"net/http"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -13,14 +11,6 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ops"
 	"github.com/lateen-mesh/lateen/internal/registry"
 )
-
-// unixTransport makes requests over a Unix socket.
-func unixTransport(path string) *http.Transport {
-	var d net.Dialer
-	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return d.DialContext(ctx, "unix", path)
-	}}
-}
 
 // controlPlane runs the control plane until ctx ends: here, or as a process that
 // is started again when it dies. Either way the mesh speaks to it over its
