@@ -41,7 +41,8 @@ type mesh struct {
 	restated chan struct{} // one slot: the control plane is a new one
 
 	mu   sync.Mutex
-	wake chan struct{} // guarded by mu; closed and replaced when pods may have changed
+	wake chan struct{}       // guarded by mu; closed and replaced when pods may have changed
+	told []registry.Workload // guarded by mu: what the control plane was told last
 }
 
 // Up runs a mesh until ctx ends, or `down` asks for its end, then takes everything
@@ -239,7 +240,7 @@ func (m *mesh) settle(ctx context.Context) []string {
 		wake := m.wake
 		m.mu.Unlock()
 		left := m.sup.Unsettled()
-		if len(left) == 0 {
+		if len(left) == 0 && m.isTold() {
 			break
 		}
 		select {

@@ -71,6 +71,7 @@ func (m *mesh) tellWorkloads(ctx context.Context) error {
 			err := m.state.SetWorkloads(ctx, list)
 			if err == nil {
 				told = list
+				m.setTold(list)
 				break
 			}
 			m.log.Debug("control plane not told of workloads", "error", err)
@@ -82,6 +83,35 @@ func (m *mesh) tellWorkloads(ctx context.Context) error {
 			list = m.sup.Workloads()
 		}
 	}
+}
+
+// setTold notes what the control plane was told, and wakes those who wait for it.
+func (m *mesh) setTold(list []registry.Workload) {
+	m.mu.Lock()
+	m.told = list
+	m.mu.Unlock()
+	m.announce()
+}
+
+// isTold reports whether the control plane was told of the workloads as they are.
+func (m *mesh) isTold() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.told != nil && reflect.DeepEqual(m.told, m.sup.Workloads())
+}
+
+func (m *mesh) setTold(list []registry.Workload) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told = list
+}
+
+// allTold reports whether the control plane knows what runs.
+func (m *mesh) allTold() bool {
+	m.mu.Lock()
+	told := m.told
+	m.mu.Unlock()
+	return told != nil && reflect.DeepEqual(m.sup.Workloads(), told)
 }
 
 // announce wakes those who wait for pods.

@@ -33,7 +33,7 @@ type builder struct {
 func (b *builder) rebuild(ctx context.Context) {
 	e := b.e
 	e.mu.Lock()
-	workloads, known := e.workloads, e.known
+	workloads, known, told := e.workloads, e.known, e.told
 	e.mu.Unlock()
 	if !known || ctx.Err() != nil {
 		return
@@ -65,7 +65,7 @@ func (b *builder) rebuild(ctx context.Context) {
 	kind := b.recompile(snap, delta)
 	b.sweep()
 	e.built.Store(&built{
-		generation: b.generation, revision: revision, snapshot: snap, at: e.o.Now(),
+		generation: b.generation, revision: revision, told: told, snapshot: snap, at: e.o.Now(),
 		statuses: b.statuses(checked), versions: b.versions,
 	})
 	e.setNames(snap)

@@ -37,9 +37,8 @@ func movesBetween(old, now *mesh.Snapshot, before, after []registry.Workload) *m
 			if slices.EqualFunc(o.Ports[i].Endpoints, p.Endpoints, sameEndpoint) {
 				continue
 			}
-			// Certificates name the accounts behind a port: another account is another
-			// cluster. A headless service has a listener for each endpoint.
-			calm := slices.Equal(o.Ports[i].Identities, p.Identities) && !h.Service.Headless()
+			// Clusters name the accounts behind a port: another account is another cluster.
+			calm := slices.Equal(o.Ports[i].Identities, p.Identities)
 			if was, seen := m.hosts[h.Name]; seen {
 				calm = calm && was
 			}
@@ -75,7 +74,9 @@ func sameWorkload(a, b *registry.Workload) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// endpointsOnly reports whether the variant's endpoints are all that moves.
+// endpointsOnly reports whether the variant's endpoints are all that moves. Hosts
+// that are called by address (headless ones, PASSTHROUGH) have no endpoints of
+// their own: who serves them shapes their clusters and listeners.
 func (m *moves) endpointsOnly(v *variant) bool {
 	for host, calm := range m.hosts {
 		if !calm || v.direct[host] {

@@ -67,6 +67,7 @@ type Engine struct {
 
 	mu        sync.Mutex
 	workloads []registry.Workload // guarded by mu; nil before the first SetWorkloads
+	told      int64               // guarded by mu: counts SetWorkloads
 	known     bool                // guarded by mu: SetWorkloads was called
 	clients   map[*server.Conn]*client
 	names     Names
@@ -81,6 +82,7 @@ type Engine struct {
 type built struct {
 	generation int64 // counts builds, from 1
 	revision   int64 // of the objects
+	told       int64 // of the workloads
 	snapshot   *mesh.Snapshot
 	statuses   statuses
 	versions   objectVersions
@@ -135,6 +137,7 @@ func (e *Engine) SetWorkloads(list []registry.Workload) {
 	copy(own, list)
 	e.mu.Lock()
 	e.workloads, e.known = own, true
+	e.told++
 	e.mu.Unlock()
 	poke(e.moved)
 }

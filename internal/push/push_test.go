@@ -129,10 +129,10 @@ func connect(t *testing.T, e *Engine, n *corev3.Node) *server.Conn {
 
 func workload(app, version string, n int) registry.Workload {
 	name := fmt.Sprintf("%s-%s-%d", app, version, n)
-	octet := byte(10*len(app)+n) + version[1]
+	net := map[string]byte{"reviews": 1, "ratings": 2, "db": 3}[app]
 	return registry.Workload{
 		Name: name, Namespace: "default", Owner: app + "-" + version, OwnerKind: "Deployment", ServiceAccount: app,
-		Labels: map[string]string{"app": app, "version": version}, Addr: netip.AddrFrom4([4]byte{10, 244, byte(len(app)), octet}),
+		Labels: map[string]string{"app": app, "version": version}, Addr: netip.AddrFrom4([4]byte{10, 244, net, 10*(version[1]-'0') + byte(n)}),
 		Ports: []registry.Port{{Name: "web", Number: 9080}}, Ready: true, Proxied: true,
 	}
 }
@@ -170,7 +170,10 @@ func TestEndpointPath(t *testing.T) {
 	source := &objects{list: decode(t, meshYAML), revision: 1}
 	random := rand.New(rand.NewPCG(1, 2))
 	e, reg := newEngine(t, source, documents{})
-	nodes := []*corev3.Node{proxy("reviews-v1-0", "10.244.7.188", map[string]any{"app": "reviews", "version": "v1"}), proxy("curl-0", "10.244.0.9", map[string]any{"app": "curl"})}
+	nodes := []*corev3.Node{
+		proxy("reviews-v1-0", "10.244.1.10", map[string]any{"app": "reviews", "version": "v1"}),
+		proxy("ratings-v1-0", "10.244.2.10", map[string]any{"app": "ratings", "version": "v1"}), proxy("curl-0", "10.244.0.9", map[string]any{"app": "curl"}),
+	}
 	var conns []*server.Conn
 	for _, n := range nodes {
 		conns = append(conns, connect(t, e, n))
@@ -371,7 +374,11 @@ func TestFacts(t *testing.T) {
 
 // TestMemory: addresses survive a restart, whatever the order of the objects.
 func TestMemory(t *testing.T) {
+	remembered := netip.MustParseAddr("10.96.77.77")
 	docs := documents{}
+	if err := docs.SavePrior(addressesDocument, map[string]netip.Addr{"default/reviews": remembered}); err != nil {
+		t.Fatal(err)
+	}
 	source := &objects{list: decode(t, meshYAML), revision: 1}
 	first, _ := newEngine(t, source, docs)
 	first.SetWorkloads(nil)
@@ -379,6 +386,9 @@ func TestMemory(t *testing.T) {
 	before, _ := first.Names()
 	if len(before.Hosts) != 4 || len(before.Hosts["db.default.svc.cluster.local"]) != 0 || len(before.Hosts["reviews.default.svc.cluster.local"]) != 1 {
 		t.Fatalf("names %v", before.Hosts)
+	}
+	if got := before.Hosts["reviews.default.svc.cluster.local"][0]; got != remembered {
+		t.Errorf("reviews has %s, had %s", got, remembered)
 	}
 	// A new service that comes first in every order does not move the others.
 	source.list = append(decode(t, "apiVersion: v1\nkind: Service\nmetadata: {name: aaa}\nspec: {ports: [{port: 80}]}\n"), source.list...)
