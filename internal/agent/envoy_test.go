@@ -185,12 +185,15 @@ func (p *plane) sidecar(app, ns, ip string) *sidecar {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	tokens := p.Tokens() // its key outlives a restart
 	s := &sidecar{dir: shortDir(p.t), log: &lines{}, status: fmt.Sprint("127.0.0.1:", freePort(p.t)), metrics: fmt.Sprint("127.0.0.1:", freePort(p.t))}
 	s.admin = "unix://" + filepath.Join(s.dir, "admin.sock")
 	o := agent.Options{
 		EnvoyPath: envoyPath(p.t), XDS: "unix://" + filepath.Join(p.run, controlplane.XDSSocket), RuntimeDir: s.dir, TrustDomain: "cluster.local",
-		Node:  &corev3.Node{Id: "sidecar~" + ip + "~" + app + "-0." + ns + "~" + ns + ".svc.cluster.local", Metadata: md},
-		Token: func() (string, error) { return p.Tokens().Issue(ca.Workload{Namespace: ns, ServiceAccount: app, Instance: app + "-0"}, time.Hour) },
+		Node: &corev3.Node{Id: "sidecar~" + ip + "~" + app + "-0." + ns + "~" + ns + ".svc.cluster.local", Metadata: md},
+		Token: func() (string, error) {
+			return tokens.Issue(ca.Workload{Namespace: ns, ServiceAccount: app, Instance: app + "-0"}, time.Hour)
+		},
 		Admin: s.admin, Status: s.status, Metrics: s.metrics, Concurrency: 1, Drain: 3 * time.Second, Stdout: s.log, Stderr: s.log,
 		Log: slog.New(slog.NewTextHandler(p.t.Output(), nil)).With("part", app),
 	}

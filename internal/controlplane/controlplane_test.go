@@ -183,11 +183,12 @@ func (s *sidecar) responses() int {
 func (p *plane) sidecar(name, ip string) *sidecar {
 	p.t.Helper()
 	s := &sidecar{have: map[string]string{}}
+	tokens := p.Tokens() // its key outlives a restart
 	var err error
 	s.client, err = client.New(client.Options{
 		Target: p.socket(), Node: node(name, ip, "curl"), MinBackoff: 10 * time.Millisecond,
 		Token: func() (string, error) {
-			return p.Tokens().Issue(ca.Workload{Namespace: "default", ServiceAccount: "curl", Instance: name}, time.Hour)
+			return tokens.Issue(ca.Workload{Namespace: "default", ServiceAccount: "curl", Instance: name}, time.Hour)
 		},
 	})
 	if err != nil {
@@ -352,8 +353,9 @@ func TestIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	tokens := p.Tokens()
 	token := func() (string, error) {
-		return p.Tokens().Issue(ca.Workload{Namespace: "default", ServiceAccount: "curl", Instance: "curl-0"}, time.Hour)
+		return tokens.Issue(ca.Workload{Namespace: "default", ServiceAccount: "curl", Instance: "curl-0"}, time.Hour)
 	}
 	get := func(account string) error {
 		id := identity.New(identity.Options{ID: spiffe.ID{TrustDomain: "cluster.local", Namespace: "default", ServiceAccount: account}, Issuer: identity.NewIssuer(conn, token)})
@@ -381,7 +383,10 @@ func TestIdentity(t *testing.T) {
 	go func() {
 		done <- c.Run(ctx, client.HandlerFunc(func(context.Context, string, []client.Resource, []string) map[string]error { return nil }))
 	}()
-	eventually(t, "the stream is refused", func() bool { _, err := c.Connected(); return err != nil && strings.Contains(err.Error(), "its token says") })
+	eventually(t, "the stream is refused", func() bool {
+		_, err := c.Connected()
+		return err != nil && strings.Contains(err.Error(), "its token says")
+	})
 	cancel()
 	<-done
 }
@@ -444,10 +449,10 @@ func TestDebug(t *testing.T) {
 	p.sidecar("curl-0", "10.244.0.200")
 	eventually(t, "the proxy is synced", func() bool { l := p.Proxies(); return len(l) == 1 && l[0].Waiting == "" })
 	for path, want := range map[string]string{
-		"/ready":                                    "ready",
-		"/version":                                  `"version": "test"`,
-		"/metrics":                                  "pilot_xds 1",
-		"/debug/syncz":                              "SYNCED",
+		"/ready":       "ready",
+		"/version":     `"version": "test"`,
+		"/metrics":     "pilot_xds 1",
+		"/debug/syncz": "SYNCED",
 		"/debug/config_dump?proxyID=curl-0.default": "outbound|9080|v1|reviews.default.svc.cluster.local",
 		"/debug/endpointz":                          "10.244.0.1:9080",
 		"/debug/status":                             "DestinationRule",

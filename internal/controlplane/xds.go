@@ -64,6 +64,10 @@ func (p progress) Wait(ctx context.Context, revision int64) (configapi.Report, e
 
 func proxyReport(p *push.ProxyReport, generation int64) configapi.ProxyReport {
 	out := configapi.ProxyReport{Proxy: p.Proxy, State: configapi.Pending, Reason: p.Waiting}
+	if out.Reason == "" {
+		// It has answered for all that it was offered, which is less than it should be.
+		out.Reason = "its configuration, which the control plane has not built; its log says why"
+	}
 	if p.Reached(generation) {
 		out.State, out.Reason = configapi.InForce, ""
 	}

@@ -100,20 +100,6 @@ func (m *mesh) isTold() bool {
 	return m.told != nil && reflect.DeepEqual(m.told, m.sup.Workloads())
 }
 
-func (m *mesh) setTold(list []registry.Workload) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.told = list
-}
-
-// allTold reports whether the control plane knows what runs.
-func (m *mesh) allTold() bool {
-	m.mu.Lock()
-	told := m.told
-	m.mu.Unlock()
-	return told != nil && reflect.DeepEqual(m.sup.Workloads(), told)
-}
-
 // announce wakes those who wait for pods.
 func (m *mesh) announce() {
 	m.mu.Lock()

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -208,6 +209,25 @@ func TestPermissiveAndStrict(t *testing.T) {
 	if resp, _, err := m.call("GET", "/", ""); err != nil || resp.StatusCode != 200 {
 		t.Fatalf("mTLS while permissive: %v, %v", resp, err)
 	}
+	// A connection that was let in as plain text and is kept open.
+	kept, err := net.Dial("tcp", m.server.addr("virtualInbound").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	ask := func() error {
+		if _, err := fmt.Fprint(kept, "GET / HTTP/1.1\r\nHost: reviews\r\n\r\n"); err != nil {
+			return err
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(kept), nil)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+		}
+		return err
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
 	m.server.set("virtualInbound", inbound(true, ""))
 	eventually(t, func() string {
 		if resp, err := plain(); err == nil {
@@ -215,6 +235,9 @@ func TestPermissiveAndStrict(t *testing.T) {
 		}
 		return ""
 	})
+	if err := ask(); err == nil {
+		t.Error("a kept connection still brings plain text in")
+	}
 	if resp, _, err := m.call("GET", "/", ""); err != nil || resp.StatusCode != 200 {
 		t.Fatalf("mTLS while strict: %v, %v", resp, err)
 	}

@@ -141,9 +141,10 @@ func shortName(typeURL string) string {
 }
 
 // Wait blocks until every connected proxy has answered for everything that the
-// objects' revision, and the workloads known by now, brought, or until ctx ends; in that case too it returns how
-// far the proxies are. generation is the build that the reports are to be held
-// against. The error says that the revision is not compiled yet.
+// objects' revision, and the workloads known by now, brought, or until ctx ends;
+// in that case too it returns how far the proxies are. generation is the build
+// that the reports are to be held against. The error says that the revision is not
+// compiled yet.
 func (e *Engine) Wait(ctx context.Context, revision int64) (reports []ProxyReport, generation int64, err error) {
 	e.mu.Lock()
 	told := e.told // workloads that were told before count as well

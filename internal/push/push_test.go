@@ -88,11 +88,15 @@ func (d documents) LoadPrior(name string, v any) (bool, error) {
 
 func decode(t *testing.T, text string) []*api.Object {
 	t.Helper()
-	list, err := api.Decode(strings.NewReader(text), "mesh.yaml")
+	list, err := apiDecode(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return list
+}
+
+func apiDecode(text string) ([]*api.Object, error) {
+	return api.Decode(strings.NewReader(text), "mesh.yaml")
 }
 
 func newEngine(t *testing.T, source Objects, mem Memory) (*Engine, *prometheus.Registry) {

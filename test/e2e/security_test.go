@@ -168,7 +168,7 @@ func TestWireIsTLS13(t *testing.T) {
 	file := filepath.Join(m.home, "wire.pcap")
 	ctx, stop := context.WithCancel(t.Context())
 	dump := exec.CommandContext(ctx, "nsenter", "--net=/proc/"+workloadPID(t, m, "details")+"/ns/net",
-		"tcpdump", "-i", "eth0", "-U", "-Z", "root", "-w", file, "tcp")
+		"tcpdump", "--immediate-mode", "-i", "eth0", "-U", "-Z", "root", "-w", file, "tcp")
 	dump.Cancel = func() error { return dump.Process.Signal(os.Interrupt) }
 	var log bytes.Buffer
 	dump.Stderr = &log

@@ -85,7 +85,7 @@ func (a *arrival) run() {
 	}
 	a.conn.Listener, a.conn.Chain, a.conn.Dir = a.l.Name, fc.Name, a.l.Dir
 	if c.tls == nil {
-		c.serve(a.t, a.conn)
+		c.serve(a)
 		return
 	}
 	if err := a.handshake(c); err != nil {
@@ -97,7 +97,7 @@ func (a *arrival) run() {
 	passedOn = true
 	go func() {
 		defer a.end()
-		c.serve(a.t, a.conn)
+		c.serve(a)
 	}()
 }
 
@@ -118,13 +118,25 @@ func (a *arrival) identify() {
 			a.conn.Local = dst
 		}
 	}
-	if a.l.UseOriginalDst {
-		if l := match.FindListener(a.m.set.Load(), a.conn.Local, nil); l != nil {
-			a.l = l
-		}
-	}
+	a.l = a.listenerNow()
 	a.facts.Dest, a.facts.Source = a.conn.Local, a.conn.Remote
 }
+
+// listenerNow finds the listener that the configuration in force has for the
+// connection.
+func (a *arrival) listenerNow() *config.Listener {
+	l := a.sock.cfg.Load()
+	if l.UseOriginalDst {
+		if to := match.FindListener(a.m.set.Load(), a.conn.Local, nil); to != nil {
+			return to
+		}
+	}
+	return l
+}
+
+// stillServed reports whether a connection that came now as this one did would
+// find a chain.
+func (a *arrival) stillServed() bool { return match.FindChain(a.listenerNow(), &a.facts, nil) != nil }
 
 // noChain is the reason for a connection that no chain serves: plain text where
 // only TLS is served, or nothing at all at that address.

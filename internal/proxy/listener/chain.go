@@ -38,7 +38,7 @@ type Chain struct {
 	server    Server
 
 	mu       sync.Mutex
-	conns    map[Conn]struct{} // guarded by mu
+	conns    map[Conn]*arrival // guarded by mu: with how each came here
 	draining bool              // guarded by mu
 	ended    *stream.Reason    // guarded by mu: set by Close
 }
@@ -49,7 +49,7 @@ const handshakeDefault = 15 * time.Second
 // NewChain makes the run-time node of a chain of listener l. tls must be set where
 // the chain has a TLS configuration.
 func NewChain(l *config.Listener, c *config.FilterChain, tls *tlsctx.Server, s Server) *Chain {
-	out := &Chain{name: c.Name, listener: l.Name, dir: l.Dir, tls: tls, handshake: c.HandshakeTimeout, server: s, conns: map[Conn]struct{}{}}
+	out := &Chain{name: c.Name, listener: l.Name, dir: l.Dir, tls: tls, handshake: c.HandshakeTimeout, server: s, conns: map[Conn]*arrival{}}
 	if out.handshake <= 0 {
 		out.handshake = handshakeDefault
 	}
@@ -61,8 +61,8 @@ func NewChain(l *config.Listener, c *config.FilterChain, tls *tlsctx.Server, s S
 const lateDrain = time.Second
 
 // serve serves one connection on the calling goroutine.
-func (c *Chain) serve(t rawio.Transport, info *stream.Conn) {
-	conn := c.server(t, info)
+func (c *Chain) serve(a *arrival) {
+	conn := c.server(a.t, a.conn)
 	c.mu.Lock()
 	if why := c.ended; why != nil {
 		c.mu.Unlock()
@@ -70,7 +70,7 @@ func (c *Chain) serve(t rawio.Transport, info *stream.Conn) {
 		conn.Serve()
 		return
 	}
-	c.conns[conn] = struct{}{}
+	c.conns[conn] = a
 	if c.draining {
 		t := time.AfterFunc(lateDrain, conn.Drain)
 		defer t.Stop()
@@ -103,6 +103,26 @@ func (c *Chain) Drain() {
 // endIdle ends connections on which nothing is under way.
 func (c *Chain) endIdle() {
 	for _, conn := range c.all(func() {}) {
+		if i, ok := conn.(idler); ok {
+			i.EndIdle()
+		}
+	}
+}
+
+// withdraw ends the connections for which served is false: what they came by is
+// no longer allowed, plain text where TLS is required now. What is under way may
+// finish; nothing new begins.
+func (c *Chain) withdraw(served func(*arrival) bool) {
+	c.mu.Lock()
+	var gone []Conn
+	for conn, a := range c.conns {
+		if !served(a) {
+			gone = append(gone, conn)
+		}
+	}
+	c.mu.Unlock()
+	for _, conn := range gone {
+		conn.Drain()
 		if i, ok := conn.(idler); ok {
 			i.EndIdle()
 		}

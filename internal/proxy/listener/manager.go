@@ -221,6 +221,7 @@ func chains(set []*config.Listener) map[*Chain]bool {
 // retire drains a chain that is gone, and ends what is left after DrainTime.
 // Called with mu held.
 func (m *Manager) retire(c *Chain) {
+	c.withdraw((*arrival).stillServed)
 	c.Drain()
 	m.drains[c] = time.AfterFunc(m.opts.DrainTime, func() {
 		c.Close(stream.Reason{Code: stream.Draining, Detail: "listener " + c.listener + ": the filter chain " + c.name + " was changed or removed"})
