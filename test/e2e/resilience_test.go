@@ -87,7 +87,7 @@ func (l *load) end() (int, []string) {
 func TestControlPlaneKilledUnderLoad(t *testing.T) {
 	m := startMesh(t, false, "--control-plane=process")
 	m.sample("bookinfo/virtual-service-all-v1.yaml")
-	pids := m.pidsOf("control-plane")
+	pids := m.pidsOf("\x00control-plane\x00")
 	if len(pids) != 1 {
 		t.Fatalf("control-plane processes: %v", pids)
 	}
@@ -98,7 +98,7 @@ func TestControlPlaneKilledUnderLoad(t *testing.T) {
 	}
 	time.Sleep(3 * time.Second)
 	eventually(t, 20*time.Second, func() error {
-		now := m.pidsOf("control-plane")
+		now := m.pidsOf("\x00control-plane\x00")
 		return expect(len(now) == 1 && now[0] != pids[0], "processes %v, was %v", now, pids)
 	})
 	m.sample("bookinfo/virtual-service-reviews-v3.yaml")

@@ -42,13 +42,14 @@ func (c *conn) disarm() {
 	}
 }
 
-// ticker is a side with deadlines of its own.
+// ticker is a side with deadlines of its own. Its methods are called under mu.
 type ticker interface {
-	// tick looks at one stream and returns its next deadline, or the reason for
-	// which it ends now. mu is held.
+	// deadline returns a stream's next deadline, or why it ends now.
 	deadline(st *strm, now time.Time) (next time.Time, expired stream.Reason)
-	// due is told, under mu, that the connection's idle or drain time passed.
-	due(idle bool) (lost []loss)
+	// idle is told that the time of a connection without streams passed.
+	idle()
+	// drained is told that the time for the second step of a drain has come.
+	drained()
 }
 
 // tick handles what is due and arms the timer for the rest.
@@ -136,20 +137,14 @@ func (c *conn) tickStreams(now, next time.Time) (late []loss, reasons []stream.R
 		}
 		next = earlier(next, at)
 	}
-	for _, d := range []struct {
-		at   *time.Time
-		idle bool
-	}{{&c.clock.idle, true}, {&c.clock.drain, false}} {
-		switch {
-		case d.at.IsZero():
-		case now.Before(*d.at):
-			next = earlier(next, *d.at)
-		default:
-			*d.at = time.Time{}
-			for range t.due(d.idle) {
-				// There are no streams when it is idle; a drain loses none.
-			}
-		}
+	if at := &c.clock.idle; !at.IsZero() && !now.Before(*at) {
+		*at = time.Time{}
+		t.idle()
 	}
+	if at := &c.clock.drain; !at.IsZero() && !now.Before(*at) {
+		*at = time.Time{}
+		t.drained()
+	}
+	next = earlier(earlier(next, c.clock.idle), c.clock.drain)
 	return late, reasons, next
 }

@@ -64,6 +64,9 @@ type conn struct {
 
 	writer writer // guarded by mu
 
+	enc   hpack.Encoder // guarded by mu
+	block []byte        // guarded by mu: a header block in the making
+
 	clock clock // guarded by mu
 
 	stopped bool          // guarded by mu: no further stream, frame or byte
@@ -222,7 +225,7 @@ func (c *conn) stopLocked(code errCode, r stream.Reason, debug string) []loss {
 	lost := make([]loss, 0, len(c.streams))
 	for _, st := range c.streams {
 		lost = append(lost, loss{st, st.gen})
-		st.fail(r)
+		st.cut(r)
 		st.closed = true
 	}
 	clear(c.streams)

@@ -101,6 +101,7 @@ func (c *Conn) take(r request) error {
 		}
 		w = newWatch(r.typeURL, slices.Contains(c.server.o.FullTypes, r.typeURL))
 		c.watches[r.typeURL] = w
+		w.opened = c.server.o.Now()
 		w.start(r)
 		return nil
 	}
@@ -175,7 +176,10 @@ func (c *Conn) next() (r response, ok bool) {
 	}
 	// Everything new is in force: what is no longer wanted may go, users first.
 	for _, t := range slices.Backward(c.server.o.PushTypes) {
-		if w := c.watches[t]; w != nil {
+		if w := c.watches[t]; w != nil && w.surplus(c.want) {
+			if c.returning() {
+				return r, false
+			}
 			if res, removed, any := w.removals(c.want, c.protocol.incremental()); any {
 				return c.book(w, response{resources: res, removed: removed}), true
 			}
@@ -191,17 +195,42 @@ func (c *Conn) next() (r response, ok bool) {
 func (c *Conn) unasked() bool {
 	for from, to := range c.server.o.Warms {
 		a, b := c.watches[from], c.watches[to]
-		if a == nil || b == nil || c.server.o.Now().Sub(a.lastSent) > askTimeout {
+		if a == nil || c.server.o.Now().Sub(later(a.opened, a.lastSent)) > askTimeout {
 			continue
 		}
 		for name := range c.want.Types[to] {
-			if a.have[name] != nil && a.refusals[name].Name == "" && !b.wants(name) {
+			if a.have[name] != nil && a.refusals[name].Name == "" && (b == nil || !b.wants(name)) {
 				c.alarm(askTimeout)
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// returning reports whether the client may not have said yet all that it has: one
+// that connects again says it type by type, and must not lose clusters that its
+// listeners and routes still name.
+func (c *Conn) returning() bool {
+	i := slices.Index(c.server.o.PushTypes, c.server.o.Gate)
+	if i < 0 {
+		return false
+	}
+	left := askTimeout - c.server.o.Now().Sub(c.Since)
+	for _, t := range c.server.o.PushTypes[i:] {
+		if c.watches[t] == nil && left > 0 {
+			c.alarm(left)
+			return true
+		}
+	}
+	return false
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // askTimeout is how long routes wait for a client to ask for the endpoints of a
@@ -237,7 +266,7 @@ func (c *Conn) book(w *watch, r response) response {
 	if to := c.watches[c.server.o.Warms[w.typeURL]]; to != nil {
 		for _, x := range r.resources {
 			if h := w.have[x.Name]; h != nil && h.Version != x.Version {
-				delete(to.have, x.Name)
+				to.again[x.Name] = true
 			}
 		}
 	}

@@ -21,12 +21,14 @@ type watch struct {
 	all     bool // wildcard
 	names   map[string]bool
 	have    map[string]*Resource // what the client was sent; Body is nil where only the version is known
+	again   map[string]bool      // what the client has and must be sent all the same
 	absent  map[string]bool      // names that the client knows not to exist
 	empty   bool                 // the client waits for a first response, even an empty one
 
 	outstanding map[string]*sentResponse // by nonce
 	lastNonce   string
 	lastVersion string
+	opened      time.Time
 	lastSent    time.Time
 	lastAck     time.Time
 	refusals    map[string]Refusal // by resource name
@@ -50,7 +52,7 @@ type Refusal struct {
 
 func newWatch(typeURL string, full bool) *watch {
 	return &watch{
-		typeURL: typeURL, full: full, names: map[string]bool{}, have: map[string]*Resource{}, absent: map[string]bool{},
+		typeURL: typeURL, full: full, names: map[string]bool{}, have: map[string]*Resource{}, again: map[string]bool{}, absent: map[string]bool{},
 		outstanding: map[string]*sentResponse{}, refusals: map[string]Refusal{}, empty: true,
 	}
 }
@@ -167,7 +169,7 @@ func (w *watch) wants(name string) bool { return w.all || w.names[name] }
 
 func (w *watch) stale(r *Resource) bool {
 	h := w.have[r.Name]
-	return h == nil || h.Version != r.Version
+	return h == nil || h.Version != r.Version || w.again[r.Name]
 }
 
 // due reports whether the state holds something that the client should be told,
@@ -241,6 +243,17 @@ func (w *watch) wanted(list map[string]*Resource) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
+// surplus reports whether the client has what it should not have any more.
+func (w *watch) surplus(s *State) bool {
+	list := s.Types[w.typeURL]
+	for n := range w.have {
+		if list[n] == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // removals finds what the client has and should not have any more.
 func (w *watch) removals(s *State, incremental bool) (resources []*Resource, removed []string, any bool) {
 	list := s.Types[w.typeURL]
@@ -278,11 +291,13 @@ func (w *watch) sent(r response, revision int64, now time.Time) {
 	s := &sentResponse{revision: revision}
 	for _, x := range r.resources {
 		w.have[x.Name] = x
+		delete(w.again, x.Name)
 		delete(w.absent, x.Name)
 		s.names = append(s.names, x.Name)
 	}
 	for _, n := range r.removed {
 		delete(w.have, n)
+		delete(w.again, n)
 		delete(w.refusals, n)
 		if w.names[n] {
 			w.absent[n] = true
