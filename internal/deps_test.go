@@ -23,6 +23,7 @@ const layers = `
 	# workload side
 	proxy/stream < proxy/stream/streamtest;
 	proxy/stream, proxy/rawio < proxy/http1;
+	proxy/stream, proxy/rawio < proxy/http2;
 	proxy/stream < proxy/config/format;
 	proxy/config/format < proxy/config;
 	proxy/config < proxy/match, proxy/balance;

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
@@ -21,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/spiffe"
@@ -200,5 +202,17 @@ func TestBootstrapRefuses(t *testing.T) {
 	}
 	if err := Run(t.Context(), Options{}); err == nil {
 		t.Error("an agent without an Envoy runs")
+	}
+}
+
+// TestNoEnvoy: an agent that cannot start its Envoy ends, and says why.
+func TestNoEnvoy(t *testing.T) {
+	err := Run(t.Context(), Options{
+		EnvoyPath: "/does/not/exist", XDS: "unix:///none", RuntimeDir: t.TempDir(), Metrics: "-", Status: "-", Admin: "127.0.0.1:1",
+		Token: func() (string, error) { return "", nil },
+		Node:  &corev3.Node{Id: "sidecar~10.0.0.1~a.b~c", Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{"NAMESPACE": structpb.NewStringValue("b")}}},
+	})
+	if err == nil || !strings.Contains(err.Error(), "/does/not/exist") {
+		t.Errorf("%v", err)
 	}
 }

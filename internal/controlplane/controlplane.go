@@ -50,7 +50,8 @@ type Config struct {
 	// CertificateLifetime of workloads; default 24 h.
 	CertificateLifetime time.Duration
 	// PlainAddr serves xDS without authentication at a loopback address, for
-	// tools and grpc clients ("127.0.0.1:0"); empty: not.
+	// tools and grpc clients ("127.0.0.1:15010"): everything but secrets. Nobody
+	// waits for these clients. Empty: not.
 	PlainAddr string
 	// DebugAddr serves /debug, /metrics, /ready and /version over HTTP ("127.0.0.1:
 	// 15014"), besides the mesh socket; empty: not.

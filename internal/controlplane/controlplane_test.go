@@ -473,6 +473,65 @@ func TestDebug(t *testing.T) {
 	}
 }
 
+// TestPlain: tools see what a proxy would get, but neither secrets, nor does
+// anybody wait for them.
+func TestPlain(t *testing.T) {
+	p := newPlane(t)
+	p.SetWorkloads(nil)
+	revision := p.apply(services)
+	ask := func(typeURL string, refuse error) (*client.Client, chan string) {
+		names := make(chan string, 64)
+		c, err := client.New(client.Options{Target: p.PlainXDS(), Node: node("tool-0", "10.244.0.3", "any")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Subscribe(typeURL, client.Wildcard)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			done <- c.Run(ctx, client.HandlerFunc(func(_ context.Context, _ string, added []client.Resource, _ []string) map[string]error {
+				rejected := map[string]error{}
+				for _, r := range added {
+					names <- r.Name
+					rejected[r.Name] = refuse
+				}
+				return rejected
+			}))
+		}()
+		t.Cleanup(func() { cancel(); <-done })
+		return c, names
+	}
+	_, clusters := ask(build.ClusterType, errors.New("a tool that refuses everything"))
+	if name := <-clusters; name == "" {
+		t.Error("no cluster")
+	}
+	if r := p.wait(revision); !r.Done() || len(r.Proxies) != 0 || len(p.Proxies()) != 0 {
+		t.Errorf("somebody waits for a tool: %+v", r)
+	}
+	secrets, _ := ask(build.SecretType, nil)
+	eventually(t, "secrets are refused", func() bool {
+		_, err := secrets.Connected()
+		return err != nil && strings.Contains(err.Error(), "not served")
+	})
+}
+
+// TestTwoConnections: a broken stream that nobody noticed yet is not waited for.
+func TestTwoConnections(t *testing.T) {
+	p := newPlane(t)
+	p.SetWorkloads(nil)
+	p.apply(services)
+	stuck := p.sidecar("curl-0", "10.244.0.200")
+	eventually(t, "the first is connected", func() bool { l := p.Proxies(); return len(l) == 1 && l[0].Waiting == "" })
+	stuck.mu.Lock() // it does not answer any more
+	defer stuck.mu.Unlock()
+	p.sidecar("curl-0", "10.244.0.200")
+	since := p.Proxies()[0].Since
+	eventually(t, "the second is connected", func() bool { l := p.Proxies(); return len(l) == 1 && l[0].Since != since })
+	if r := p.wait(p.apply(routeTo("v1"))); !r.Done() || len(r.Proxies) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	s, err := store.Open(t.TempDir(), store.Options{})
 	if err != nil {

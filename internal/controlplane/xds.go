@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -25,7 +26,10 @@ func (cp *ControlPlane) serveGRPC(l net.Listener, authenticated bool) func(conte
 			Gate: build.ListenerType, Warms: map[string]string{build.ClusterType: build.EndpointType},
 			Sent: cp.engine.Pushed, Refused: cp.engine.Refused,
 		}
-		if authenticated {
+		if !authenticated {
+			// Gateways' keys are for those who prove that they are the gateway.
+			o.PushTypes = slices.DeleteFunc(o.PushTypes, func(t string) bool { return t == build.SecretType })
+		} else {
 			o.Auth = tokenAuth{cp.tokens}
 			ca.NewService(cp.authority, cp.tokens, cp.cfg.Log.With("scope", "ca")).Register(g)
 		}
@@ -68,7 +72,7 @@ func proxyReport(p *push.ProxyReport, generation int64) configapi.ProxyReport {
 		// It has answered for all that it was offered, which is less than it should be.
 		out.Reason = "its configuration, which the control plane has not built; its log says why"
 	}
-	if p.Reached(generation) {
+	if p.Reached {
 		out.State, out.Reason = configapi.InForce, ""
 	}
 	for _, f := range p.Refusals {

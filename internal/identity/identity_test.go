@@ -152,3 +152,44 @@ func TestWrongAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestSeveralRoots: while a mesh changes its root, the authority names the old and
+// the new one, and both are trusted.
+func TestSeveralRoots(t *testing.T) {
+	old, current := newAuthority(t), newAuthority(t)
+	key, csr, err := newRequest(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := current.Issue(t.Context(), csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newState(self, key, []string{chain[0], chain[1] + old.pem})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.roots.Roots) != 2 || !s.roots.Roots[0].Equal(current.root) || !s.roots.Roots[1].Equal(old.root) {
+		t.Errorf("%d roots", len(s.roots.Roots))
+	}
+}
+
+// TestStatic: a given identity is there from the start.
+func TestStatic(t *testing.T) {
+	a := newAuthority(t)
+	i := New(Options{ID: self, Issuer: a})
+	if _, err := i.renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cert, key, roots, _ := i.PEM()
+	static, err := Static(cert, key, roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := static.Wait(t.Context()); err != nil || serial(t, static) != serial(t, i) {
+		t.Errorf("serial %d, %v", serial(t, static), err)
+	}
+	if _, err := Static(cert, key, nil); err == nil {
+		t.Error("an identity without roots is taken")
+	}
+}

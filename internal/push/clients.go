@@ -8,6 +8,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/compile"
 	"github.com/lateen-mesh/lateen/internal/verdict"
+	"github.com/lateen-mesh/lateen/internal/xds/build"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
 )
 
@@ -21,6 +22,13 @@ type client struct {
 
 	offered atomic.Pointer[offer] // nil before the first
 	settled atomic.Int64          // newest generation whose convergence was measured
+}
+
+// reached reports whether the proxy has answered, well or not, for everything up to
+// a build. A proxy counts as served only when it has asked for clusters and
+// listeners: an Envoy that starts asks for listeners when its clusters are warm.
+func (c *client) reached(generation int64) bool {
+	return c.conn.Settled() >= generation && c.conn.Asked(build.ClusterType, build.ListenerType)
 }
 
 // offer is what was last offered to a client; immutable.
@@ -53,7 +61,7 @@ func (e *Engine) Progress(c *server.Conn) {
 	e.mu.Unlock()
 	if cl != nil {
 		if o := cl.offered.Load(); o != nil {
-			if s := c.Report().Settled; s == o.generation && cl.settled.Swap(s) != s {
+			if s := c.Settled(); s == o.generation && cl.settled.Swap(s) != s {
 				e.metrics.convergence.Observe(e.o.Now().Sub(o.at).Seconds())
 			}
 		}
@@ -85,6 +93,23 @@ func (e *Engine) clientList() []*client {
 	slices.SortFunc(list, func(a, b *client) int {
 		return cmp.Or(cmp.Compare(a.proxy, b.proxy), cmp.Compare(a.conn.ID, b.conn.ID))
 	})
+	return list
+}
+
+// proxies lists the clients that count: of several connections of one proxy the
+// newest, since the others are of a stream that broke and was not noticed yet, and
+// no client that did not say who it is, since that is a tool.
+func (e *Engine) proxies() []*client {
+	var list []*client
+	for _, c := range e.clientList() {
+		switch n := len(list); {
+		case c.conn.Identity == nil:
+		case n > 0 && list[n-1].proxy == c.proxy:
+			list[n-1] = c
+		default:
+			list = append(list, c)
+		}
+	}
 	return list
 }
 

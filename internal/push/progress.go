@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,17 +53,26 @@ type ProxyReport struct {
 	Refusals  []Refusal
 	// Waiting says what is outstanding; "" where nothing is.
 	Waiting string
+	// Reached is true when the proxy has answered, well or not, for everything up to
+	// the build that was asked about.
+	Reached bool
 }
 
-// Proxies reports on all connected proxies, by name.
-func (e *Engine) Proxies() []ProxyReport {
+// Proxies reports on all connected proxies, by name. Clients without an identity
+// are left out.
+func (e *Engine) Proxies() []ProxyReport { return e.reports(0) }
+
+// reports reports on all proxies; Reached is held against a build.
+func (e *Engine) reports(generation int64) []ProxyReport {
 	var versions objectVersions
 	if b := e.built.Load(); b != nil {
 		versions = b.versions
 	}
 	list := []ProxyReport{}
-	for _, c := range e.clientList() {
-		list = append(list, c.report(versions))
+	for _, c := range e.proxies() {
+		r := c.report(versions)
+		r.Reached = c.reached(generation)
+		list = append(list, r)
 	}
 	return list
 }
@@ -96,9 +106,7 @@ func newest(origins []verdict.Origin, versions objectVersions) verdict.Origin {
 	return best
 }
 
-// waitingFor says what a client has not done yet. A client counts as served only
-// when it has asked for clusters and listeners: an Envoy that starts asks for
-// listeners when its clusters are warm.
+// waitingFor says what a client has not done yet.
 func waitingFor(r server.Report) string {
 	asked := map[string]bool{}
 	var behind []string
@@ -157,9 +165,11 @@ func (e *Engine) Wait(ctx context.Context, revision int64) (reports []ProxyRepor
 			if generation == 0 {
 				generation = b.generation // the first build that has it; later ones need not be waited for
 			}
-			reports = e.Proxies()
-			if answered(reports, generation) {
-				return reports, generation, nil
+			if e.answered(generation) {
+				reports = e.reports(generation)
+				if !slices.ContainsFunc(reports, func(r ProxyReport) bool { return !r.Reached }) { // nobody came meanwhile
+					return reports, generation, nil
+				}
 			}
 		}
 		select {
@@ -168,24 +178,19 @@ func (e *Engine) Wait(ctx context.Context, revision int64) (reports []ProxyRepor
 			if generation == 0 {
 				return nil, 0, fmt.Errorf("revision %d is not compiled yet: %w", revision, context.Cause(ctx))
 			}
-			return e.Proxies(), generation, nil
+			return e.reports(generation), generation, nil
 		}
 	}
 }
 
-func answered(reports []ProxyReport, generation int64) bool {
-	for i := range reports {
-		if !reports[i].Reached(generation) {
+// answered reports whether every proxy has reached a build.
+func (e *Engine) answered(generation int64) bool {
+	for _, c := range e.proxies() {
+		if !c.reached(generation) {
 			return false
 		}
 	}
 	return true
-}
-
-// Reached reports whether the proxy has answered, well or not, for everything up
-// to a build.
-func (p *ProxyReport) Reached(generation int64) bool {
-	return p.Settled >= generation && !strings.HasPrefix(p.Waiting, "its first")
 }
 
 // Statuses returns the verdicts on all objects, sorted, with those on resources
@@ -200,7 +205,7 @@ func (e *Engine) Statuses() ([]verdict.Status, int64) {
 	for _, list := range b.statuses.perVariant {
 		all = append(all, list...)
 	}
-	for _, c := range e.clientList() {
+	for _, c := range e.proxies() {
 		if o := c.offered.Load(); o != nil && b.statuses.perVariant[c.variant] == nil {
 			all = append(all, o.statuses...) // connected after the build
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,10 @@ type mesh struct {
 	name string
 	home string // its user's home, state and runtime directories
 	user bool   // runs as an ordinary user
-	Info info
-	Up   time.Duration // from the command's start until it said that it is ready
+	// within is put before every command line, to run it in another namespace.
+	within []string
+	Info   info
+	Up     time.Duration // from the command's start until it said that it is ready
 }
 
 // info is what `lateen up --detach -o json` prints.
@@ -123,12 +126,12 @@ func (m *mesh) up(args ...string) {
 // command makes a command line of the binary, as the mesh's user.
 func (m *mesh) command(args ...string) *exec.Cmd {
 	path := binary(m.t)
-	var cmd *exec.Cmd
+	line := append([]string{path}, args...)
 	if m.user {
-		cmd = exec.Command("setpriv", append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", "--", path}, args...)...)
-	} else {
-		cmd = exec.Command(path, args...)
+		line = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"}, line...)
 	}
+	line = append(slices.Clone(m.within), line...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = m.home
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + m.home, "LATEEN_NAME=" + m.name, "NO_COLOR=1",

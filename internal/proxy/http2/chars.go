@@ -49,7 +49,7 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' }
 
 func validToken(m []byte) bool {
 	for _, c := range m {
-		if !nameChar[c|0x20] || c != c|0x20 && (c < 'A' || c > 'Z') && !nameChar[c] {
+		if !nameChar[c] && (c < 'A' || c > 'Z') {
 			return false
 		}
 	}

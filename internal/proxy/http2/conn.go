@@ -15,7 +15,6 @@ import (
 
 // side is what differs between client and server.
 type side interface {
-	isClient() bool
 	// head takes a complete header block of a stream; st is nil where the table does
 	// not have it. It is called by the reader, without locks.
 	head(st *strm, id uint32, end bool, block []byte) error
@@ -32,9 +31,10 @@ type side interface {
 // conn is what both sides share.
 type conn struct {
 	// immutable
-	t    rawio.Transport
-	side side
-	l    *Limits
+	t      rawio.Transport
+	side   side
+	client bool
+	l      *Limits
 
 	// of the reader
 	src    source
@@ -49,6 +49,7 @@ type conn struct {
 	mu      sync.Mutex
 	now     time.Time        // guarded by mu: the reader's last clock reading
 	streams map[uint32]*strm // guarded by mu: open and half-closed ones
+	running int              // guarded by mu: goroutines of a server's streams
 	past    history          // guarded by mu: streams that were closed lately
 	lastID  uint32           // guarded by mu: the peer's highest (server), ours (client)
 
@@ -57,10 +58,11 @@ type conn struct {
 	maxStreamsSet bool         // guarded by mu
 	settingsAcked bool         // guarded by mu
 
-	sendWin  int64 // guarded by mu: of the connection
-	recvWin  int64 // guarded by mu
-	recvBack int64 // guarded by mu: received, not yet returned
-	waiters  waitList
+	sendWin  int64    // guarded by mu: of the connection
+	recvWin  int64    // guarded by mu
+	recvBack int64    // guarded by mu: received, not yet returned
+	waiters  waitList // guarded by mu
+	earned   int      // guarded by mu: WINDOW_UPDATEs that cost the peer nothing
 
 	writer writer // guarded by mu
 
@@ -73,8 +75,8 @@ type conn struct {
 	reason  stream.Reason // guarded by mu: why stopped
 }
 
-func (c *conn) init(t rawio.Transport, s side, l *Limits) {
-	c.t, c.side, c.l = t, s, l
+func (c *conn) init(t rawio.Transport, s side, client bool, l *Limits) {
+	c.t, c.side, c.client, c.l = t, s, client, l
 	c.src.t = t
 	c.streams = map[uint32]*strm{}
 	c.peer = initialSettings()
@@ -90,7 +92,7 @@ func (c *conn) greet(settings []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.reserve(len(preface) + 2*frameHeaderLen + len(settings) + 4)
-	if c.side.isClient() {
+	if c.client {
 		b = append(b, preface...)
 	}
 	b = appendFrameHeader(b, len(settings), frameSettings, 0, 0)
@@ -130,14 +132,20 @@ func (c *conn) read() {
 	case errors.As(err, &p):
 		c.stop(p.code, c.side.reason(true, p.Error()), p.detail)
 	case err == io.EOF:
-		c.stop(codeNo, c.side.reason(false, "connection closed"), "")
+		r := c.side.reason(false, "connection closed")
+		c.mu.Lock()
+		if !c.client && len(c.streams) == 0 && c.running == 0 {
+			r = stream.Reason{} // nothing was lost
+		}
+		c.mu.Unlock()
+		c.stop(codeNo, r, "")
 	default:
 		c.stop(codeNo, c.side.reason(false, err.Error()), "")
 	}
 }
 
 func (c *conn) readPreface() error {
-	if c.side.isClient() {
+	if c.client {
 		return nil
 	}
 	for !c.src.ready(len(preface)) {
@@ -218,7 +226,7 @@ func (c *conn) stopLocked(code errCode, r stream.Reason, debug string) []loss {
 	}
 	c.stopped, c.reason = true, r
 	last := c.lastID
-	if c.side.isClient() {
+	if c.client {
 		last = 0
 	}
 	c.set(appendGoAway(c.reserve(frameHeaderLen+8+len(debug)), last, code, debug))

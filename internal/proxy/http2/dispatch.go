@@ -2,8 +2,7 @@ package http2
 
 import (
 	"encoding/binary"
-
-	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"time"
 )
 
 // continuation is a header block whose end has not come yet.
@@ -40,10 +39,6 @@ func (c *conn) frame(f *frame) error {
 	case frameRSTStream:
 		return c.rstFrame(f)
 	case frameWindowUpdate:
-		// Honest ones come with what we send, which gives budget back.
-		if err := c.budget.take(c.l.Now, 1); err != nil {
-			return err
-		}
 		return c.windowUpdate(f)
 	case framePushPromise:
 		return fatal(codeProtocol, "PUSH_PROMISE")
@@ -247,7 +242,7 @@ func (c *conn) ping(f *frame) error {
 		return nil
 	}
 	if t, ok := c.side.(ticker); ok && string(f.payload) == drainPing && !c.clock.drain.IsZero() {
-		c.clock.drain = c.now.Add(-1)
+		c.clock.drain = time.Time{}
 		t.drained()
 	}
 	return nil
@@ -289,5 +284,3 @@ func (c *conn) priority(f *frame) error {
 type discard struct{}
 
 func (discard) Field(_, _ []byte) {}
-
-var _ = stream.None

@@ -6,8 +6,8 @@ import "github.com/lateen-mesh/lateen/internal/proxy/rawio"
 // begins, so that small frames cost no more than their bytes.
 type queue struct {
 	chunks []chunk
-	first  int // chunks[first:] wait
-	n      int // bytes that wait
+	first  int   // chunks[first:] wait
+	n      int   // bytes that wait
 	held   chunk // what take handed out
 }
 

@@ -41,6 +41,7 @@ func (st *strm) send(p []byte, end, hold bool) error {
 		c.set(append(b, p[:n]...))
 		st.sendWin -= n
 		c.sendWin -= n
+		c.earned = min(c.earned+updatesPerData, maxEarned)
 		p = p[n:]
 		c.kick()
 	}

@@ -54,7 +54,7 @@ func (c *conn) settings(f *frame) error {
 	}
 	if !c.peerKnown {
 		c.peerKnown = true
-		if c.side.isClient() && !c.maxStreamsSet {
+		if c.client && !c.maxStreamsSet {
 			c.peer.maxStreams = maxStreamID // told by silence: no limit
 		}
 	}
@@ -68,7 +68,7 @@ func (c *conn) setting(id uint16, v uint32) error {
 	case settingHeaderTableSize:
 		c.enc.SetLimit(v)
 	case settingEnablePush:
-		if v > 1 || v == 1 && c.side.isClient() {
+		if v > 1 || v == 1 && c.client {
 			return fatal(codeProtocol, "invalid ENABLE_PUSH")
 		}
 	case settingMaxStreams:

@@ -42,8 +42,17 @@ type strm struct {
 	tail     tail
 
 	// both
-	err    error // why calls fail; nil while they do not
-	closed bool  // out of the table
+	err     error // why calls fail; nil while they do not
+	soft    bool  // err came from outside: what arrived before is read first
+	closed  bool  // out of the table
+	refused bool  // the peer said that it did not act
+
+	client *exchange     // whose stream it is, on a client
+	server *serverStream // whose stream it is, on a server
+
+	// of servers
+	begun  time.Time
+	timed  bool         // the request's time has passed, and the stream was told
 	before func() error // is called under mu before Next waits; of servers
 }
 
@@ -63,7 +72,7 @@ func (st *strm) begin(c *conn, id uint32) {
 	st.givenFor = stream.Reason{}
 	st.endAt, st.moved = time.Time{}, time.Time{}
 	st.sendWin, st.localEnd, st.sendOff, st.tail = c.peer.window, false, nil, tail{}
-	st.err, st.closed = nil, false
+	st.err, st.soft, st.closed, st.refused = nil, false, false, false
 }
 
 // fail makes all calls fail. The first reason stays. mu is held.
@@ -71,15 +80,22 @@ func (st *strm) fail(r error) {
 	if st.err == nil {
 		st.err = r
 	}
+	st.soft = false
 	st.rcond.Broadcast()
 	st.wcond.Broadcast()
 }
 
 // cut is fail for what comes from outside: an answer that has arrived whole is
-// still good. mu is held.
+// still good, and the part that has arrived is read before the error. mu is held.
 func (st *strm) cut(r error) {
-	if !st.remoteEnd || !st.c.side.isClient() {
+	switch {
+	case !st.c.client:
 		st.fail(r)
+		return
+	case !st.remoteEnd:
+		again := st.err != nil
+		st.fail(r)
+		st.soft = !again
 		return
 	}
 	if st.sendOff == nil {
@@ -100,7 +116,7 @@ func (st *strm) Next() ([]byte, error) {
 		switch {
 		case st.eof:
 			return nil, io.EOF
-		case st.err != nil:
+		case st.err != nil && (!st.soft || st.in.empty()):
 			return nil, st.err
 		case st.given:
 			return nil, st.givenFor

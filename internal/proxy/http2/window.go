@@ -10,6 +10,11 @@ func (c *conn) windowUpdate(f *frame) error {
 	n := int64(binary.BigEndian.Uint32(f.payload) & maxWindow)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.earned > 0 {
+		c.earned--
+	} else if err := c.budget.take(c.l.Now, 1); err != nil {
+		return err
+	}
 	if f.id == 0 {
 		if n == 0 {
 			return fatal(codeProtocol, "WINDOW_UPDATE of 0")
@@ -33,6 +38,13 @@ func (c *conn) windowUpdate(f *frame) error {
 	st.wcond.Signal()
 	return nil
 }
+
+// Every DATA frame that we send entitles the peer to a number of updates; only
+// those beyond cost its budget.
+const (
+	updatesPerData = 10
+	maxEarned      = 10000
+)
 
 // receive takes n bytes of flow-controlled content out of the connection's window,
 // and returns its credit at once in steps of half a window. mu is held.

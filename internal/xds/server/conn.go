@@ -133,14 +133,14 @@ func (c *Conn) sendLoop(ctx context.Context) error {
 			return err
 		case <-c.wake:
 		}
-		before := c.settledRevision()
+		before := c.Settled()
 		for r, ok := c.next(); ok; r, ok = c.next() {
 			if err := c.protocol.send(r); err != nil {
 				return err
 			}
 			c.server.o.Sent(r.typeURL)
 		}
-		if c.settledRevision() != before {
+		if c.Settled() != before {
 			c.server.o.Owner.Progress(c)
 		}
 	}
@@ -195,12 +195,12 @@ func (c *Conn) next() (r response, ok bool) {
 func (c *Conn) unasked() bool {
 	for from, to := range c.server.o.Warms {
 		a, b := c.watches[from], c.watches[to]
-		if a == nil || c.server.o.Now().Sub(later(a.opened, a.lastSent)) > askTimeout {
+		if a == nil || c.server.o.Now().Sub(later(a.opened, a.lastSent)) > c.server.o.Patience {
 			continue
 		}
 		for name := range c.want.Types[to] {
 			if a.have[name] != nil && a.refusals[name].Name == "" && (b == nil || !b.wants(name)) {
-				c.alarm(askTimeout)
+				c.alarm(c.server.o.Patience)
 				return true
 			}
 		}
@@ -216,7 +216,7 @@ func (c *Conn) returning() bool {
 	if i < 0 {
 		return false
 	}
-	left := askTimeout - c.server.o.Now().Sub(c.Since)
+	left := c.server.o.Patience - c.server.o.Now().Sub(c.Since)
 	for _, t := range c.server.o.PushTypes[i:] {
 		if c.watches[t] == nil && left > 0 {
 			c.alarm(left)
@@ -233,10 +233,6 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// askTimeout is how long routes wait for a client to ask for the endpoints of a
-// cluster that it was sent.
-const askTimeout = 2 * time.Second
-
 // alarm wakes the sender after a while; the timer goes with the connection's
 // garbage, a late token harms nobody.
 func (c *Conn) alarm(d time.Duration) {
@@ -252,10 +248,24 @@ func (c *Conn) alarm(d time.Duration) {
 	})
 }
 
-func (c *Conn) settledRevision() int64 {
+// Settled is the newest revision that the client has answered completely; -1
+// before the first.
+func (c *Conn) Settled() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.settled
+}
+
+// Asked reports whether the client has asked for all of the types.
+func (c *Conn) Asked(typeURLs ...string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range typeURLs {
+		if c.watches[t] == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // book notes a response as sent.

@@ -58,6 +58,10 @@ type Options struct {
 	// name changes in another type: an Envoy that gets a changed cluster waits for
 	// the cluster's endpoints, even if it has them.
 	Warms map[string]string
+	// Patience is how long a client may take to ask for what belongs to what it was
+	// sent (the endpoints of a cluster), and after a reconnection for what it has;
+	// whoever has not asked by then never will. 0 takes 2 s.
+	Patience time.Duration
 	// Sent and Refused are told of every response and NACK, by type; nil: nobody.
 	Sent, Refused func(typeURL string)
 	Now           func() time.Time
@@ -77,6 +81,9 @@ func New(o Options) *Server {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Patience == 0 {
+		o.Patience = 2 * time.Second
 	}
 	if o.Sent == nil {
 		o.Sent = func(string) {}

@@ -78,6 +78,7 @@ func start(t *testing.T, change func(*server.Options)) *fixture {
 	o := server.Options{
 		Owner: f.owner, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		PushTypes: []string{cds, eds, lds, rds}, FullTypes: []string{cds, lds}, Gate: lds, Warms: map[string]string{cds: eds},
+		Patience: 300 * time.Millisecond,
 	}
 	if change != nil {
 		change(&o)
@@ -480,7 +481,7 @@ func TestGateOpens(t *testing.T) {
 	d.ack(d.expect(cds, list{"a": "1"}))
 	d.ack(d.expect(eds, nil, "other"))
 	d.ack(d.expect(rds, list{"r": "1"}))
-	if took := time.Since(started); took < time.Second {
+	if took := time.Since(started); took < 200*time.Millisecond {
 		t.Errorf("the routes did not wait: %s", took)
 	}
 	f.settle(t, c, 1)

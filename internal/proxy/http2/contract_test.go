@@ -1,0 +1,118 @@
+package http2_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"math/big"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/lateen-mesh/lateen/internal/proxy/http2"
+	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
+	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/proxy/stream/streamtest"
+	"github.com/lateen-mesh/lateen/internal/testkit/pipe"
+)
+
+func options(o []stream.Observer) http2.ServerOptions {
+	return http2.ServerOptions{
+		Upgrades: []string{"websocket"}, Observers: o,
+		IdleTimeout: time.Hour, StreamIdleTimeout: time.Minute, RequestTimeout: time.Minute,
+	}
+}
+
+func TestContractInMemory(t *testing.T) {
+	streamtest.Run(t, streamtest.Codec{Streams: 64, Connect: func(_ testing.TB, o ...stream.Observer) (stream.ClientConn, stream.ServerConn) {
+		a, b := pipe.New()
+		return http2.NewClientConn(a, http2.ClientOptions{}), http2.NewServerConn(b, &stream.Conn{}, options(o))
+	}})
+}
+
+func TestContractShortReads(t *testing.T) {
+	streamtest.Run(t, streamtest.Codec{Streams: 64, Connect: func(_ testing.TB, o ...stream.Observer) (stream.ClientConn, stream.ServerConn) {
+		a, b := pipe.New()
+		a.ShortReads(1000)
+		b.ShortReads(1001)
+		return http2.NewClientConn(a, http2.ClientOptions{}), http2.NewServerConn(b, &stream.Conn{}, options(o))
+	}})
+}
+
+func TestContractOnSockets(t *testing.T) {
+	dial := sockets(t)
+	streamtest.Run(t, streamtest.Codec{Streams: 64, Connect: func(t testing.TB, o ...stream.Observer) (stream.ClientConn, stream.ServerConn) {
+		a, b := dial(t)
+		return http2.NewClientConn(a, http2.ClientOptions{}), http2.NewServerConn(b, &stream.Conn{}, options(o))
+	}})
+}
+
+func TestContractOverTLS(t *testing.T) {
+	dial := sockets(t)
+	server, client := certificates(t)
+	streamtest.Run(t, streamtest.Codec{Streams: 64, Connect: func(t testing.TB, o ...stream.Observer) (stream.ClientConn, stream.ServerConn) {
+		a, b := dial(t)
+		ta, tb := rawio.ClientTLS(a, client), rawio.ServerTLS(b, server)
+		errs := make(chan error)
+		go func() { errs <- tb.Handshake(context.Background()) }()
+		if err := errors.Join(ta.Handshake(t.Context()), <-errs); err != nil {
+			t.Fatal(err)
+		}
+		return http2.NewClientConn(ta, http2.ClientOptions{}), http2.NewServerConn(tb, &stream.Conn{TLS: &stream.TLS{}}, options(o))
+	}})
+}
+
+func listener(t testing.TB) *rawio.Listener {
+	t.Helper()
+	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := rawio.Listen(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// sockets makes a listener and returns what connects to it.
+func sockets(t testing.TB) func(testing.TB) (client, server *rawio.Conn) {
+	t.Helper()
+	l := listener(t)
+	return func(t testing.TB) (client, server *rawio.Conn) {
+		t.Helper()
+		client, err := rawio.Dial(t.Context(), rawio.HostSockets{}, netip.Addr{}, l.Addr(), rawio.DialOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if server, err = l.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		return client, server
+	}
+}
+
+func certificates(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"test"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: roots, ServerName: "test"}
+}
