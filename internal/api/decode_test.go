@@ -439,7 +439,10 @@ func FuzzDecode(f *testing.F) {
 		if err != nil && len(api.DecodeErrors(err)) == 0 {
 			t.Fatalf("an error without a place: %v", err)
 		}
-		lines := bytes.Count(text, []byte("\n")) + 1
+		lines := 1
+		for _, br := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} { // YAML's line breaks
+			lines += bytes.Count(text, []byte(br))
+		}
 		for _, e := range api.DecodeErrors(err) {
 			if e.Line < 0 || e.Line > lines {
 				t.Errorf("line %d of %d: %v", e.Line, lines, e)

@@ -524,8 +524,8 @@ func TestTwoConnections(t *testing.T) {
 	eventually(t, "the first is connected", func() bool { l := p.Proxies(); return len(l) == 1 && l[0].Waiting == "" })
 	stuck.mu.Lock() // it does not answer any more
 	defer stuck.mu.Unlock()
-	p.sidecar("curl-0", "10.244.0.200")
 	since := p.Proxies()[0].Since
+	p.sidecar("curl-0", "10.244.0.200")
 	eventually(t, "the second is connected", func() bool { l := p.Proxies(); return len(l) == 1 && l[0].Since != since })
 	if r := p.wait(p.apply(routeTo("v1"))); !r.Done() || len(r.Proxies) != 1 {
 		t.Errorf("%+v", r)

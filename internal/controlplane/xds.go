@@ -24,7 +24,8 @@ func (cp *ControlPlane) serveGRPC(l net.Listener, authenticated bool) func(conte
 			Owner: cp.engine, Log: cp.cfg.Log.With("scope", "xds"), Now: cp.cfg.Now,
 			PushTypes: push.PushOrder(), FullTypes: push.FullTypes(),
 			Gate: build.ListenerType, Warms: map[string]string{build.ClusterType: build.EndpointType},
-			Sent: cp.engine.Pushed, Refused: cp.engine.Refused,
+			Names: map[string]string{build.ListenerType: build.RouteType},
+			Sent:  cp.engine.Pushed, Refused: cp.engine.Refused,
 		}
 		if !authenticated {
 			// Gateways' keys are for those who prove that they are the gateway.

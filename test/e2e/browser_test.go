@@ -85,7 +85,7 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("reviews v2 for jason: %v, want nine black ones", s)
 	}
 	if dir := os.Getenv("LATEEN_ARTIFACTS"); dir != "" {
-		shot, err := chromedp.Run(ctx, chromedp.FullScreenshot(90))
+		shot, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 		if err == nil {
 			err = os.WriteFile(dir+"/productpage.png", shot, 0o644)
 		}

@@ -177,8 +177,7 @@ func (c *conn) readFrames() error {
 			if !errors.As(err, &s) {
 				return err
 			}
-			c.resetStream(s)
-			if err := c.budget.take(c.l.Now, 1); err != nil {
+			if err := c.resetStream(s); err != nil {
 				return err
 			}
 		}
@@ -240,8 +239,10 @@ func (c *conn) stopLocked(code errCode, r stream.Reason, debug string) []loss {
 	c.disarm()
 	c.writer.closing = true
 	c.wake()
-	// It fails only on a closed transport, whose reader is awake already. The reader
-	// may be the caller; it sets a deadline of its own if it has to read on.
+	// Nobody who waits for the peer's end may wait for ever: the writer has a little
+	// time, the reader ends now. Deadlines fail only on a closed transport, whose
+	// users are awake already.
+	_ = c.t.SetDeadline(time.Now().Add(closeTime))
 	_ = c.t.SetReadDeadline(rawio.Past)
 	return lost
 }
@@ -252,8 +253,9 @@ func (c *conn) tell(lost []loss, r stream.Reason) {
 	}
 }
 
-// resetStream ends a stream for the peer's breach of the protocol.
-func (c *conn) resetStream(e *streamError) {
+// resetStream ends a stream for the peer's breach of the protocol. Its error says
+// that there were too many of them: making us reset streams is an attack too.
+func (c *conn) resetStream(e *streamError) error {
 	r := c.side.reason(true, e.Error())
 	c.mu.Lock()
 	st := c.streams[e.id]
@@ -268,6 +270,10 @@ func (c *conn) resetStream(e *streamError) {
 	}
 	c.mu.Unlock()
 	c.tell(lost, r)
+	if s, ok := c.side.(resetCounter); ok && lost != nil {
+		return s.countReset()
+	}
+	return c.budget.take(c.l.Now, 1)
 }
 
 // rst queues a RST_STREAM. mu is held.

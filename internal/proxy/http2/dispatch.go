@@ -43,14 +43,15 @@ func (c *conn) frame(f *frame) error {
 	case framePushPromise:
 		return fatal(codeProtocol, "PUSH_PROMISE")
 	}
+	if f.typ == framePing {
+		return c.ping(f)
+	}
 	if err := c.budget.take(c.l.Now, 5); err != nil {
 		return err
 	}
 	switch f.typ {
 	case frameSettings:
 		return c.settings(f)
-	case framePing:
-		return c.ping(f)
 	case frameGoAway:
 		return c.goAwayFrame(f)
 	case framePriority:
@@ -82,6 +83,9 @@ func (c *conn) data(f *frame) error {
 	st := c.streams[f.id]
 	if st == nil {
 		return c.late(f)
+	}
+	if c.client && !st.client.final {
+		return &streamError{f.id, codeProtocol, "DATA before the response's head"}
 	}
 	return st.data(p, len(f.payload)-len(p), f.has(flagEndStream))
 }
@@ -234,6 +238,12 @@ func (c *conn) ping(f *frame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	// Clients that measure the path send one with every burst that they receive.
+	if c.earned >= 5 {
+		c.earned -= 5
+	} else if err := c.budget.take(c.l.Now, 5); err != nil {
+		return err
+	}
 	if !f.has(flagAck) {
 		c.set(appendPing(c.reserve(frameHeaderLen+8), flagAck, f.payload))
 		if c.stuck() {

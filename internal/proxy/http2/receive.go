@@ -15,7 +15,7 @@ func (c *ClientConn) head(st *strm, id uint32, end bool, block []byte) error {
 		return c.late(&frame{typ: frameHeaders, id: id})
 	}
 	c.mu.Lock()
-	final := st.client.final && c.streams[id] == st
+	final := c.streams[id] == st && st.client.final // the order matters: st may serve others
 	c.mu.Unlock()
 	if final {
 		return c.trailers(st, id, end, block)

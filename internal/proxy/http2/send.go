@@ -17,6 +17,8 @@ func (st *strm) sendable() error {
 		return st.sendOff
 	case st.localEnd:
 		return errEnded
+	case st.closed:
+		return st.c.side.reason(false, "the stream was closed")
 	}
 	return nil
 }
@@ -45,6 +47,7 @@ func (st *strm) send(p []byte, end, hold bool) error {
 		p = p[n:]
 		c.kick()
 	}
+	st.c.waiters.remove(st) // something else than its turn may have woken it
 	if end {
 		return st.finish(nil)
 	}

@@ -141,6 +141,9 @@ func (c *ServerConn) describe(st *serverStream, end bool, p *headParser) {
 	st.live = st.gen
 	st.endMu.Unlock()
 	r.Proto = stream.HTTP2
+	if st.remoteEnd = end; end {
+		st.endAt = c.now
+	}
 	if p.tooLarge {
 		st.local = plainReply(431, "head too large")
 		return
@@ -153,6 +156,7 @@ func (c *ServerConn) describe(st *serverStream, end bool, p *headParser) {
 	if len(p.protocol) > 0 {
 		// To the rest of the proxy it is the upgrade that HTTP/1.1 knows.
 		r.Method = append(r.Method[:0], "GET"...)
+		r.Scheme = append(r.Scheme[:0], c.scheme...)
 		st.tunnel = true
 		for _, u := range c.o.Upgrades {
 			if stream.EqualFold(p.protocol, u) {
@@ -167,8 +171,8 @@ func (c *ServerConn) describe(st *serverStream, end bool, p *headParser) {
 	if !validScheme(r.Scheme) {
 		p.bad("invalid :scheme")
 	}
-	if st.remoteEnd = end; end {
-		st.endAt = c.now
+	r.Scheme = append(r.Scheme[:0], c.scheme...) // the connection's, whatever was said
+	if end {
 		return
 	}
 	st.left = p.length

@@ -57,7 +57,7 @@ func (st *serverStream) startResponse() error {
 		}
 	}
 	st.responding = true
-	return st.err
+	return st.sendable()
 }
 
 // writeHead queues the final head. hold says that a body follows at once.

@@ -133,10 +133,6 @@ func (c *conn) writeQueue() bool {
 	w.batch++
 	w.tried = w.batch
 	c.kick()
-	if w.closing {
-		// Nobody who waits for the peer's end may wait for ever.
-		_ = c.t.SetDeadline(time.Now().Add(closeTime))
-	}
 	c.mu.Unlock()
 	n, err := c.t.Write(b)
 	buf.Release()

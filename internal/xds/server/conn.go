@@ -103,6 +103,7 @@ func (c *Conn) take(r request) error {
 		c.watches[r.typeURL] = w
 		w.opened = c.server.o.Now()
 		w.start(r)
+		c.unsettle(w)
 		return nil
 	}
 	if r.nonce != "" {
@@ -118,7 +119,15 @@ func (c *Conn) take(r request) error {
 		}
 	}
 	w.change(r)
+	c.unsettle(w)
 	return nil
+}
+
+// unsettle takes back that everything is in force when a client has asked for more.
+func (c *Conn) unsettle(w *watch) {
+	if c.want != nil && c.settled >= c.want.Revision && w.due(c.want, c.protocol.incremental()) {
+		c.settled = c.want.Revision - 1
+	}
 }
 
 // sendLoop sends what is due until the stream ends.
@@ -185,7 +194,9 @@ func (c *Conn) next() (r response, ok bool) {
 			}
 		}
 	}
-	c.settled = c.want.Revision
+	if len(c.watches) > 0 && !c.unnamed() {
+		c.settled = c.want.Revision
+	}
 	return r, false
 }
 
@@ -231,6 +242,24 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// unnamed reports whether the client has something in which it will find names that
+// it has not subscribed to yet: listeners that name route tables.
+func (c *Conn) unnamed() bool {
+	for from, to := range c.server.o.Names {
+		a, b := c.watches[from], c.watches[to]
+		if a == nil || c.server.o.Now().Sub(later(a.opened, a.lastSent)) > c.server.o.Patience {
+			continue
+		}
+		for name := range c.want.Types[to] {
+			if b == nil || !b.wants(name) {
+				c.alarm(c.server.o.Patience)
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // alarm wakes the sender after a while; the timer goes with the connection's

@@ -58,6 +58,10 @@ type Options struct {
 	// name changes in another type: an Envoy that gets a changed cluster waits for
 	// the cluster's endpoints, even if it has them.
 	Warms map[string]string
+	// Names names types whose resources a client subscribes to when it finds their
+	// names in resources of another type: route tables, in listeners. Until it has,
+	// its state is not settled.
+	Names map[string]string
 	// Patience is how long a client may take to ask for what belongs to what it was
 	// sent (the endpoints of a cluster), and after a reconnection for what it has;
 	// whoever has not asked by then never will. 0 takes 2 s.

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -77,7 +78,7 @@ func start(t *testing.T, change func(*server.Options)) *fixture {
 	f := &fixture{owner: &owner{conns: make(chan *server.Conn, 8), progress: make(chan struct{}, 1), gone: make(chan *server.Conn, 8)}}
 	o := server.Options{
 		Owner: f.owner, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		PushTypes: []string{cds, eds, lds, rds}, FullTypes: []string{cds, lds}, Gate: lds, Warms: map[string]string{cds: eds},
+		PushTypes: []string{cds, eds, lds, rds}, FullTypes: []string{cds, lds}, Gate: lds, Warms: map[string]string{cds: eds}, Names: map[string]string{lds: rds},
 		Patience: 300 * time.Millisecond,
 	}
 	if change != nil {
@@ -256,9 +257,30 @@ func TestDeltaOrder(t *testing.T) {
 	d.ack(d.expect(eds, list{"b": "1"}))
 	f.settle(t, c, 3)
 
+	// A new listener with a route table of its own: nothing is settled before the
+	// client has asked for the table and taken it.
+	c.Offer(state(31, map[string]map[string]string{cds: {"b": "2"}, eds: {"b": "1"}, lds: {"l": "1", "m": "1"}, rds: {"r": "2", "t": "1"}}))
+	d.ack(d.expect(lds, list{"m": "1"}))
+	d.silent()
+	if s := c.Report().Settled; s != 3 {
+		t.Errorf("revision %d is in force before its route table is", s)
+	}
+	d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: rds, ResourceNamesSubscribe: []string{"t"}})
+	r = d.expect(rds, list{"t": "1"})
+	d.silent()
+	if s := c.Report().Settled; s == 31 {
+		t.Errorf("revision %d is in force before its route table is taken", s)
+	}
+	d.ack(r)
+	f.settle(t, c, 31)
+	c.Offer(state(32, map[string]map[string]string{cds: {"b": "2"}, eds: {"b": "1"}, lds: {"l": "1"}, rds: {"r": "2"}}))
+	d.ack(d.expect(rds, nil, "t"))
+	d.ack(d.expect(lds, nil, "m"))
+	f.settle(t, c, 32)
+
 	// The same state again, as after an unrelated change: nothing is sent.
-	c.Offer(state(4, map[string]map[string]string{cds: {"b": "2"}, eds: {"b": "1"}, lds: {"l": "1"}, rds: {"r": "2"}}))
-	f.settle(t, c, 4)
+	c.Offer(state(40, map[string]map[string]string{cds: {"b": "2"}, eds: {"b": "1"}, lds: {"l": "1"}, rds: {"r": "2"}}))
+	f.settle(t, c, 40)
 	d.silent()
 }
 
@@ -433,7 +455,9 @@ func TestRefusedStreams(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			f := start(t, func(o *server.Options) { o.Auth = tc.auth; o.Owner.(*owner).refuse = tc.own })
 			d := f.delta(t)
-			d.send(tc.req)
+			if err := d.stream.Send(tc.req); err != nil && !errors.Is(err, io.EOF) { // it may be refused already
+				t.Fatal(err)
+			}
 			select {
 			case err := <-d.ended:
 				if status.Code(err) != tc.want {
