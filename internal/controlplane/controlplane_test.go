@@ -196,7 +196,7 @@ func (p *plane) sidecar(name, ip string) *sidecar {
 	}
 	s.client.Subscribe(build.ClusterType, client.Wildcard)
 	s.client.Subscribe(build.ListenerType, client.Wildcard)
-	s.client.Subscribe(build.RouteType, "9080")
+	s.client.Subscribe(build.RouteType, "80", "9080")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.client.Run(ctx, s) }()

@@ -15,6 +15,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
 
 // table writes rows in columns of even width.
@@ -172,9 +173,40 @@ func matchText(m *routev3.RouteMatch) string {
 		path = m.GetPrefix() + "*"
 	}
 	for _, h := range m.GetHeaders() {
-		path += " " + h.GetName() + "=…"
+		path += " " + headerText(h)
+	}
+	for _, q := range m.GetQueryParameters() {
+		path += " ?" + q.GetName() + stringText(q.GetStringMatch())
 	}
 	return path
+}
+
+func headerText(h *routev3.HeaderMatcher) string {
+	text := h.GetName()
+	if s := h.GetStringMatch(); s != nil {
+		text += stringText(s)
+	}
+	if h.GetInvertMatch() {
+		return "!(" + text + ")"
+	}
+	return text
+}
+
+// stringText gives "=exact", "=prefix*", "=*suffix" or "~regex"; "" for any value.
+func stringText(s *matcherv3.StringMatcher) string {
+	switch m := s.GetMatchPattern().(type) {
+	case *matcherv3.StringMatcher_Exact:
+		return "=" + m.Exact
+	case *matcherv3.StringMatcher_Prefix:
+		return "=" + m.Prefix + "*"
+	case *matcherv3.StringMatcher_Suffix:
+		return "=*" + m.Suffix
+	case *matcherv3.StringMatcher_Contains:
+		return "=*" + m.Contains + "*"
+	case *matcherv3.StringMatcher_SafeRegex:
+		return "~" + m.SafeRegex.GetRegex()
+	}
+	return ""
 }
 
 // WriteEndpoints prints the JSON of /clusters?format=json, one line per endpoint.
