@@ -126,7 +126,7 @@ func upLog(dirs local.Dirs) string { return filepath.Join(dirs.State, "logs", "l
 // report prints what a ready mesh has to say.
 func (f *upFlags) report(env *Env, i control.Info, problems []string) {
 	for _, p := range problems {
-		fmt.Fprintln(env.Err, "not ready: "+p)
+		fmt.Fprintln(env.Err, "Warning: "+p)
 	}
 	if f.output == "json" {
 		enc := json.NewEncoder(env.Out)

@@ -161,6 +161,9 @@ func (s *sidecar) Update(_ context.Context, typeURL string, added []client.Resou
 		if typeURL == build.ClusterType && strings.HasPrefix(r.Name, "outbound|") {
 			s.client.Subscribe(build.EndpointType, r.Name)
 		}
+		if port, ok := strings.CutPrefix(r.Name, "0.0.0.0_"); ok && typeURL == build.ListenerType {
+			s.client.Subscribe(build.RouteType, port) // the table of a port's services
+		}
 	}
 	for _, n := range removed {
 		delete(s.have, typeURL+" "+n)
@@ -196,7 +199,6 @@ func (p *plane) sidecar(name, ip string) *sidecar {
 	}
 	s.client.Subscribe(build.ClusterType, client.Wildcard)
 	s.client.Subscribe(build.ListenerType, client.Wildcard)
-	s.client.Subscribe(build.RouteType, "80", "9080")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.client.Run(ctx, s) }()
@@ -300,7 +302,7 @@ func TestRefusal(t *testing.T) {
 		t.Errorf("no verdict on the refusal in %v", statuses)
 	}
 	// A change that has nothing to do with it is in force.
-	if r := p.wait(p.apply("apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {ports: [{port: 80}]}\n")); !r.Done() {
+	if r := p.wait(p.apply("apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {ports: [{name: http, port: 80}]}\n")); !r.Done() {
 		t.Errorf("another change: %+v", r)
 	}
 	s.mu.Lock()
@@ -416,7 +418,7 @@ func TestSupervisor(t *testing.T) {
 		t.Errorf("the long poll does not wait: %v", n)
 	case <-time.After(50 * time.Millisecond):
 	}
-	p.apply("apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {ports: [{port: 80}]}\n")
+	p.apply("apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {ports: [{name: http, port: 80}]}\n")
 	if n := <-later; n.Version <= names.Version || len(n.Hosts["other.default.svc.cluster.local"]) != 1 {
 		t.Errorf("names %v", n)
 	}

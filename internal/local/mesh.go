@@ -231,8 +231,19 @@ func (m *mesh) await(ctx context.Context) error {
 }
 
 // settle waits until everything that is wanted runs, and the configuration is in
-// force on all proxies; it returns what is not after a while.
+// force on all proxies; it returns what is not after a while, and what of the
+// Deployments cannot act here.
 func (m *mesh) settle(ctx context.Context) []string {
+	problems := m.settleAll(ctx)
+	for _, s := range m.sup.Statuses() {
+		if s.Code.Problem() {
+			problems = append(problems, s.String())
+		}
+	}
+	return problems
+}
+
+func (m *mesh) settleAll(ctx context.Context) []string {
 	limit := time.NewTimer(startTime)
 	defer limit.Stop()
 	for {

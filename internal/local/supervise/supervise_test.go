@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -219,9 +220,9 @@ func TestLife(t *testing.T) {
 // TestBackoff: 1, 2, 4 … seconds, and from the start again after a good run.
 func TestBackoff(t *testing.T) {
 	var w *world
-	crash := true
+	var sound atomic.Bool
 	w = &world{start: func(_ sandbox.Command, p *fakeProgram) {
-		if crash {
+		if !sound.Load() {
 			p.end(sandbox.Exit{Code: 3})
 		}
 	}}
@@ -243,7 +244,7 @@ func TestBackoff(t *testing.T) {
 		if list := s.Workloads(); list[0].Ready {
 			t.Error("a crashing pod is ready")
 		}
-		crash = false
+		sound.Store(true)
 		wait(10 * time.Minute)
 		if got := names(s); got != "web-0 Running 2/2" {
 			t.Errorf("recovered: %s", got)
@@ -299,8 +300,8 @@ func TestRollingUpdate(t *testing.T) {
 // TestLiveness: a sick program is ended and started again; a stubborn one is
 // killed after its grace period.
 func TestLiveness(t *testing.T) {
-	sick := false
-	w := &world{start: func(_ sandbox.Command, p *fakeProgram) { p.sick, p.stubborn = func() bool { return sick }, true }}
+	var sick atomic.Bool
+	w := &world{start: func(_ sandbox.Command, p *fakeProgram) { p.sick, p.stubborn = sick.Load, true }}
 	supervised(t, w, func(s *Supervisor) {
 		s.Set([]Deployment{deploy("web", 1, func(d *appsv1.Deployment) {
 			grace := int64(7)
@@ -313,12 +314,12 @@ func TestLiveness(t *testing.T) {
 		if n := w.count("started"); n != 1 {
 			t.Fatalf("%d starts while it was well", n)
 		}
-		sick = true
+		sick.Store(true)
 		wait(2500 * time.Millisecond)
 		if w.count("signal 15") != 1 {
 			t.Fatalf("no SIGTERM after two failures: %v", w.events)
 		}
-		sick = false
+		sick.Store(false)
 		wait(6 * time.Second)
 		if n := w.count("started"); n != 1 {
 			t.Errorf("killed before its grace period of 7 s")

@@ -46,7 +46,9 @@ func TestParseBootstrap(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"xds":"file:1","tokenFile":"/t","logLevel":"debug","drainSeconds":9,"node":{"id":"sidecar~1.2.3.4~a.b~b.svc.cluster.local"}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	getenv := func(k string) string { return map[string]string{"LATEEN_XDS_ADDRESS": "env:1", "LATEEN_LOG_LEVEL": "error"}[k] }
+	getenv := func(k string) string {
+		return map[string]string{"LATEEN_XDS_ADDRESS": "env:1", "LATEEN_LOG_LEVEL": "error"}[k]
+	}
 	b, err := parseBootstrap(&Env{Err: io.Discard, Getenv: getenv}, []string{"--config", file, "--log-level=warning"})
 	if err != nil {
 		t.Fatal(err)

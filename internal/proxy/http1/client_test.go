@@ -289,10 +289,14 @@ func TestClientCancel(t *testing.T) {
 				case "write":
 					err = x.Send(r, make([]byte, 1<<20), false)
 				case "receive":
-					err = x.Send(r, nil, false)
+					if err := x.Send(r, nil, false); err != nil {
+						t.Fatal(err)
+					}
 					_, err = x.Receive()
 				case "body":
-					err = x.Send(r, nil, false)
+					if err := x.Send(r, nil, false); err != nil {
+						t.Fatal(err)
+					}
 					far.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na"))
 					resp, rerr := x.Receive()
 					if rerr != nil {

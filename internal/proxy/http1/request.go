@@ -152,9 +152,7 @@ func validHost(h []byte) bool {
 }
 
 var hostChar = func() (t [256]bool) {
-	for c := range tchar {
-		t[c] = tchar[c]
-	}
+	t = tchar
 	for _, c := range ":[]();=" {
 		t[c] = true
 	}

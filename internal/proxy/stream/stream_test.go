@@ -82,7 +82,7 @@ func TestAlarm(t *testing.T) {
 		var fired []time.Duration
 		a := NewAlarm(func() { fired = append(fired, time.Since(start)) })
 		at := func(d time.Duration) { a.Set(start.Add(d)) }
-		wait := func(d time.Duration) { time.Sleep(start.Add(d).Sub(time.Now())); synctest.Wait() }
+		wait := func(d time.Duration) { time.Sleep(time.Until(start.Add(d))); synctest.Wait() }
 
 		at(10 * time.Second)
 		wait(5 * time.Second)
