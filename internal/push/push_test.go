@@ -210,10 +210,13 @@ func TestEndpointPath(t *testing.T) {
 		}
 		fresh, _ := newEngine(t, source, documents{})
 		fresh.SetWorkloads(running)
+		var anew []*server.Conn
+		for _, n := range nodes {
+			anew = append(anew, connect(t, fresh, n))
+		}
+		fresh.b.rebuild(t.Context())
 		for k, n := range nodes {
-			c := connect(t, fresh, n)
-			fresh.b.rebuild(t.Context())
-			if diff := cmp.Diff(versions(c.State()), versions(conns[k].State())); diff != "" {
+			if diff := cmp.Diff(versions(anew[k].State()), versions(conns[k].State())); diff != "" {
 				t.Fatalf("step %d, %s: from scratch (-), by the path of endpoints (+):\n%s", step, n.GetId(), diff)
 			}
 		}
