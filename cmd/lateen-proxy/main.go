@@ -1,5 +1,6 @@
 // Command lateen-proxy is the data plane: sidecar and gateway proxy, with its
-// identity. It links nothing of Kubernetes and nothing of the control plane.
+// identity, and the agent that keeps a stock Envoy in its place. It links nothing
+// of Kubernetes and nothing of the control plane.
 package main
 
 import (
@@ -8,13 +9,20 @@ import (
 	"os/signal"
 	"syscall"
 
+	agent "github.com/lateen-mesh/lateen/internal/agent/command"
 	"github.com/lateen-mesh/lateen/internal/proxy/command"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	env := &command.Env{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
-	code := command.Main(ctx, env, os.Args[1:], command.Table())
+	table := append(command.Table(), command.Command{
+		Name: agent.Name, Summary: agent.Summary,
+		Run: func(ctx context.Context, env *command.Env, args []string) error {
+			return agent.Run(ctx, env.Out, env.Err, args)
+		},
+	})
+	code := command.Main(ctx, env, os.Args[1:], table)
 	stop()
 	os.Exit(code)
 }

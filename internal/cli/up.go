@@ -66,16 +66,19 @@ func (f *upFlags) run(ctx context.Context, env *Env) error {
 	if _, err := f.mesh.client(env); err != nil { // checks the name
 		return err
 	}
-	for _, file := range f.files {
-		if _, err := os.Stat(file); err != nil {
-			return fmt.Errorf("the path %q does not exist", file)
+	inner := env.Getenv(innerVariable) != ""
+	if !inner {
+		// A broken save of a running mesh keeps the last good content; a mesh that
+		// starts has none, so it does not start.
+		in := inputFlags{files: f.files, recursive: true}
+		if err := checkInputs(env, &in, func(string, int) {}); err != nil {
+			return err
 		}
 	}
 	dirs, err := local.FindDirs(f.mesh.name, env.Getenv)
 	if err != nil {
 		return err
 	}
-	inner := env.Getenv(innerVariable) != ""
 	switch {
 	case f.detach && !inner:
 		return f.startDetached(ctx, env, dirs)

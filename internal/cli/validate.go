@@ -31,6 +31,13 @@ if something is wrong.`,
 }
 
 func validateInputs(env *Env, inputs *inputFlags) error {
+	return checkInputs(env, inputs, func(name string, objects int) {
+		fmt.Fprintf(env.Out, "%q is valid (%s)\n", name, count(objects, "object", "objects"))
+	})
+}
+
+// checkInputs reports every mistake of the files, and valid for those without.
+func checkInputs(env *Env, inputs *inputFlags, valid func(name string, objects int)) error {
 	files, err := inputs.read(env)
 	if err != nil {
 		return err
@@ -53,7 +60,7 @@ func validateInputs(env *Env, inputs *inputFlags) error {
 			}
 		}
 		if mistakes == before {
-			fmt.Fprintf(env.Out, "%q is valid (%s)\n", f.Name, count(len(objects), "object", "objects"))
+			valid(f.Name, len(objects))
 		}
 	}
 	if mistakes > 0 {

@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,6 +72,7 @@ type ControlPlane struct {
 	tokens    *ca.Tokens
 	engine    *push.Engine
 	metrics   *prometheus.Registry
+	said      atomic.Pointer[[]verdict.Status] // by the supervisor
 
 	xds, config, mesh net.Listener
 	plain, debug      net.Listener // nil where not asked for
@@ -162,7 +165,7 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 	defer cancel(nil)
 	ended := make(chan error)
 	config := configapi.NewHandler(configapi.Deps{
-		Store: cp.cfg.Store, Statuses: cp.engine, Progress: progress{cp.engine}, Files: cp.cfg.Store.Files,
+		Store: cp.cfg.Store, Statuses: cp, Progress: progress{cp.engine}, Files: cp.cfg.Store.Files,
 		Log: cp.cfg.Log.With("scope", "configapi"),
 	})
 	parts := []func(context.Context) error{
@@ -225,7 +228,17 @@ func (cp *ControlPlane) Snapshot() *mesh.Snapshot { return cp.engine.Snapshot() 
 
 // Statuses returns the verdicts on all objects, and the store's revision that
 // they were made from; -1 before there are any.
-func (cp *ControlPlane) Statuses() ([]verdict.Status, int64) { return cp.engine.Statuses() }
+func (cp *ControlPlane) Statuses() ([]verdict.Status, int64) {
+	list, revision := cp.engine.Statuses()
+	if said := cp.said.Load(); said != nil && len(*said) > 0 {
+		list = verdict.Sort(append(slices.Clone(list), *said...))
+	}
+	return list, revision
+}
+
+// SetVerdicts replaces what the mesh's supervisor says of objects: Deployments
+// that cannot run here.
+func (cp *ControlPlane) SetVerdicts(list []verdict.Status) { cp.said.Store(&list) }
 
 // Wait waits until every connected proxy has a revision of the store in force or
 // has refused it, or until ctx ends; see configapi.Progress.

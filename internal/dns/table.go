@@ -44,6 +44,9 @@ func (t *Table) Set(hosts map[string][]netip.Addr) {
 // Len is the number of names.
 func (t *Table) Len() int { return len(t.view.Load().hosts) }
 
+// Lookup gives the addresses of a fully qualified name of the mesh.
+func (t *Table) Lookup(name string) ([]netip.Addr, bool) { return t.lookup(canonical(name)) }
+
 // lookup finds a name, or the wildcard that covers it.
 func (t *Table) lookup(name string) ([]netip.Addr, bool) {
 	hosts := t.view.Load().hosts

@@ -13,6 +13,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/controlplane/configapi"
 	"github.com/lateen-mesh/lateen/internal/local/supervise"
+	"github.com/lateen-mesh/lateen/internal/registry"
 )
 
 // objectPoll is how often the configuration's revision is looked at.
@@ -52,7 +53,7 @@ func (m *mesh) readObjects(ctx context.Context, seen int64) (int64, error) {
 	}
 	next := &sources{maps: map[string]*corev1.ConfigMap{}, secrets: map[string]*corev1.Secret{}}
 	var wanted []supervise.Deployment
-	for _, kind := range []string{"ConfigMap", "Secret", "Deployment"} {
+	for _, kind := range []string{"ConfigMap", "Secret", "Service", "Deployment"} {
 		list, err := m.config.Objects(ctx, configapi.Query{Kind: kind})
 		if err != nil {
 			return seen, err
@@ -69,6 +70,11 @@ func (m *mesh) readObjects(ctx context.Context, seen int64) (int64, error) {
 					next.maps[key] = v
 				case *corev1.Secret:
 					next.secrets[key] = v
+				case *corev1.Service:
+					v.Name, v.Namespace = o.Meta.Name, o.Meta.Namespace
+					if s, ok := service(v); ok {
+						next.services = append(next.services, s)
+					}
 				case *appsv1.Deployment:
 					wanted = append(wanted, supervise.Deployment{Origin: o.Origin(), Object: v})
 				}
@@ -86,12 +92,21 @@ type sources struct {
 	mu      sync.Mutex
 	maps    map[string]*corev1.ConfigMap // guarded by mu, by namespace/name
 	secrets map[string]*corev1.Secret    // guarded by mu, by namespace/name
+	// services are those with a virtual address.
+	services []registry.Service // guarded by mu; immutable
 }
 
 func (s *sources) set(next *sources) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.maps, s.secrets = next.maps, next.secrets
+	s.maps, s.secrets, s.services = next.maps, next.secrets, next.services
+}
+
+// virtual lists the services with a virtual address.
+func (s *sources) virtual() []registry.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.services
 }
 
 // ConfigMap implements supervise.Sources.

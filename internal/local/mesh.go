@@ -108,6 +108,7 @@ func (m *mesh) run(ctx context.Context, ready func(control.Info, []string)) (err
 	m.sup = supervise.New(supervise.Options{
 		Runtime: m.runtime, Sources: m.sources, Log: ops.Scope(m.log, "pods"), Changed: func() { poke(m.changed) },
 	})
+	network.SetServices(m.endpoint)
 	return m.serve(ctx, ready)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/controlplane/command"
 	"github.com/lateen-mesh/lateen/internal/ops"
 	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
 // controlPlane runs the control plane until ctx ends: here, or as a process that
@@ -53,7 +54,7 @@ const retryPause = 100 * time.Millisecond
 // tellWorkloads tells the control plane what runs, whenever that changes and
 // whenever the control plane is a new one.
 func (m *mesh) tellWorkloads(ctx context.Context) error {
-	var told []registry.Workload
+	var told *stateOfPods
 	for {
 		select {
 		case <-m.changed:
@@ -63,15 +64,18 @@ func (m *mesh) tellWorkloads(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		list := m.sup.Workloads()
-		if told != nil && reflect.DeepEqual(list, told) {
+		now := m.stateOfPods()
+		if told != nil && reflect.DeepEqual(now, told) {
 			continue
 		}
 		for {
-			err := m.state.SetWorkloads(ctx, list)
+			err := m.state.SetWorkloads(ctx, now.workloads)
 			if err == nil {
-				told = list
-				m.setTold(list)
+				err = m.state.SetVerdicts(ctx, now.verdicts)
+			}
+			if err == nil {
+				told = now
+				m.setTold(now.workloads)
 				break
 			}
 			m.log.Debug("control plane not told of workloads", "error", err)
@@ -80,9 +84,19 @@ func (m *mesh) tellWorkloads(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			}
-			list = m.sup.Workloads()
+			now = m.stateOfPods()
 		}
 	}
+}
+
+// stateOfPods is what the control plane is told: who runs, and what cannot.
+type stateOfPods struct {
+	workloads []registry.Workload
+	verdicts  []verdict.Status
+}
+
+func (m *mesh) stateOfPods() *stateOfPods {
+	return &stateOfPods{m.sup.Workloads(), m.sup.Statuses()}
 }
 
 // setTold notes what the control plane was told, and wakes those who wait for it.

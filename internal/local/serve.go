@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -73,12 +74,13 @@ func (c controlled) LogFile(t control.Target) (string, error) {
 		}
 		t.Container = pod.Containers[0]
 	}
-	for _, name := range pod.Containers {
+	all := slices.Concat(pod.Containers, pod.Init)
+	for _, name := range all {
 		if name == t.Container {
 			return c.m.runtime.logFile(pod.Namespace, pod.Name, name), nil
 		}
 	}
-	return "", fmt.Errorf("%s/%s has no container %q: there are %s", pod.Namespace, pod.Name, t.Container, strings.Join(append(pod.Containers, "proxy"), ", "))
+	return "", fmt.Errorf("%s/%s has no container %q: there are %s", pod.Namespace, pod.Name, t.Container, strings.Join(append(all, "proxy"), ", "))
 }
 
 // Exec implements control.Mesh.

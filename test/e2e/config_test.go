@@ -234,3 +234,49 @@ func TestIstioShapedManifest(t *testing.T) {
 		t.Errorf("%d replicas of reviews-v3:\n%s", n, m.run("ps"))
 	}
 }
+
+// TestWhatCannotRunSaysSo: a Deployment whose image means nothing here, a kind
+// that is not acted on yet and a port that cannot be served each have a verdict,
+// and `up` does not start on a broken file.
+func TestWhatCannotRunSaysSo(t *testing.T) {
+	m := newMesh(t, true)
+	file := filepath.Join(m.home, "app.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {prts: []}\n")
+	out, errs, err := m.try("up", "--ports", "auto", "--detach", "-f", file)
+	if err == nil || !strings.Contains(errs, `app.yaml:4: Service default/a: spec.prts: unknown field; did you mean "ports"?`) {
+		t.Errorf("up with a broken file: %v\n%s%s", err, out, errs)
+	}
+	write(`
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny}
+spec: {action: DENY, rules: [{from: [{source: {namespaces: [x]}}]}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: foreign}
+spec:
+  selector: {matchLabels: {app: foreign}}
+  template:
+    metadata: {labels: {app: foreign}}
+    spec: {containers: [{name: c, image: nginx}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: g}
+spec: {ports: [{port: 5000, name: grpc}], selector: {app: foreign}}
+`)
+	m.up("-f", file)
+	for object, want := range map[string]string{"authorizationpolicy/deny": "NotActedOn", "deployment/foreign": "lateen.dev/command", "service/g": "grpc"} {
+		eventually(t, 10*time.Second, func() error {
+			out := m.run("status", object)
+			return expect(strings.Contains(out, want), "%s: no %q in\n%s", object, want, out)
+		})
+	}
+}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
 // SocketName is the API's socket in the runtime directory.
@@ -28,6 +29,8 @@ type Names = push.Names
 // Mesh is what the API serves.
 type Mesh interface {
 	SetWorkloads([]registry.Workload)
+	// SetVerdicts replaces what the supervisor says of objects: what cannot run.
+	SetVerdicts([]verdict.Status)
 	// Names waits for names newer than the version, or until ctx ends.
 	Names(ctx context.Context, version int64) (Names, error)
 	Proxies() []push.ProxyStatus
@@ -41,19 +44,13 @@ const (
 // NewHandler returns the API's handler:
 //
 //	PUT /v1/workloads               all workloads that there are
+//	PUT /v1/verdicts                all that the supervisor says of objects
 //	GET /v1/names ?version=N        the names newer than N; waits up to 30 s for them
 //	GET /v1/proxies                 the state of every connected proxy
 func NewHandler(m Mesh) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("PUT /v1/workloads", func(w http.ResponseWriter, r *http.Request) {
-		var list []registry.Workload
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&list); err != nil {
-			http.Error(w, "the list of workloads: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		m.SetWorkloads(list)
-		w.WriteHeader(http.StatusNoContent)
-	})
+	mux.HandleFunc("PUT /v1/workloads", take("the list of workloads", m.SetWorkloads))
+	mux.HandleFunc("PUT /v1/verdicts", take("the list of verdicts", m.SetVerdicts))
 	mux.HandleFunc("GET /v1/names", func(w http.ResponseWriter, r *http.Request) {
 		version, err := strconv.ParseInt(r.URL.Query().Get("version"), 10, 64)
 		if err != nil {
@@ -70,6 +67,19 @@ func NewHandler(m Mesh) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/proxies", func(w http.ResponseWriter, _ *http.Request) { answer(w, m.Proxies()) })
 	return mux
+}
+
+// take reads a whole list from a request's body and sets it.
+func take[T any](what string, set func([]T)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var list []T
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&list); err != nil {
+			http.Error(w, what+": "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		set(list)
+		w.WriteHeader(http.StatusNoContent)
+	}
 }
 
 func answer(w http.ResponseWriter, v any) {
@@ -97,12 +107,21 @@ func NewClient(socket string) *Client {
 
 // SetWorkloads tells all workloads that there are.
 func (c *Client) SetWorkloads(ctx context.Context, list []registry.Workload) error {
+	return c.put(ctx, "/v1/workloads", "the workloads", list)
+}
+
+// SetVerdicts tells all that the supervisor says of objects.
+func (c *Client) SetVerdicts(ctx context.Context, list []verdict.Status) error {
+	return c.put(ctx, "/v1/verdicts", "verdicts", list)
+}
+
+func (c *Client) put(ctx context.Context, path, what string, list any) error {
 	body, err := json.Marshal(list)
 	if err != nil {
 		return err
 	}
-	if _, err = c.do(ctx, http.MethodPut, "/v1/workloads", body); err != nil {
-		return fmt.Errorf("telling the control plane the workloads: %w", err)
+	if _, err = c.do(ctx, http.MethodPut, path, body); err != nil {
+		return fmt.Errorf("telling the control plane %s: %w", what, err)
 	}
 	return nil
 }

@@ -159,6 +159,26 @@ func TestSockets(t *testing.T) {
 	}
 }
 
+// TestVirtualAddress: a workload without a proxy reaches a service's endpoint.
+func TestVirtualAddress(t *testing.T) {
+	n := newNetwork(t, Config{})
+	a, b := add(t, n), add(t, n)
+	fds, err := b.Sockets(nil).Listen(netip.MustParseAddrPort("0.0.0.0:15006"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	greet(t, "b-inbound", fds...)
+	n.SetServices(func(dst netip.AddrPort) (netip.AddrPort, bool) {
+		return netip.AddrPortFrom(b.Addr, 8080), dst == netip.MustParseAddrPort("10.96.0.7:80")
+	})
+	if got := a.Sockets(nil).call(t, "10.96.0.7:80"); got != "b-inbound" {
+		t.Errorf("got %q", got)
+	}
+	if got := a.Sockets(nil).call(t, "10.96.0.7:81"); got == "b-inbound" {
+		t.Error("another port is served too")
+	}
+}
+
 // hostAddr gives an address of the host that a workload may reach, or skips.
 func hostAddr(t *testing.T) netip.Addr {
 	addrs, err := net.InterfaceAddrs()

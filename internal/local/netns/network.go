@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lateen-mesh/lateen/internal/intercept"
 )
@@ -51,6 +52,8 @@ type Network struct {
 	relay  *Relay
 	log    *slog.Logger
 
+	services atomic.Pointer[func(netip.AddrPort) (netip.AddrPort, bool)] // nil before SetServices
+
 	mu    sync.Mutex
 	used  map[netip.Addr]bool // guarded by mu
 	next  netip.Addr          // guarded by mu: where the search for a free address goes on
@@ -84,7 +87,7 @@ func (n *Network) open(gateway netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("the relay to the outside: %w", err)
 	}
-	n.relay = startRelay(l, outbound{n.meshCIDRs()}.dial, n.log)
+	n.relay = startRelay(l, outbound{n}.dial, n.log)
 	rules := intercept.RelayRules([]netip.Prefix{n.config.Pods}, n.relay.port())
 	return n.hub.Do(func() error { return intercept.Apply(rules) })
 }

@@ -35,20 +35,41 @@ func startRelay(l net.Listener, dial func(*net.TCPConn) (net.Conn, error), log *
 	return r
 }
 
-// outbound connects what leaves the mesh without one of our own proxies (a real
-// Envoy, a workload's excluded ports) with the outside: the hub's rules bring
-// TCP here, and it dials from the host's namespace.
-type outbound struct{ mesh []netip.Prefix }
+// outbound connects what leaves a workload's namespace without one of our own
+// proxies (a real Envoy, a workload without a proxy, excluded ports): the hub's
+// rules bring TCP here. To the outside it dials from the host's namespace; for a
+// service's virtual address it dials an endpoint, as kube-proxy does on a node.
+type outbound struct{ network *Network }
 
 func (o outbound) dial(c *net.TCPConn) (net.Conn, error) {
 	dst, err := originalDst(c)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	if o.network.config.Services.Contains(dst.Addr()) {
+		find := o.network.services.Load()
+		if find == nil {
+			return nil, fmt.Errorf("no services are known yet: %s", dst)
+		}
+		to, ok := (*find)(dst)
+		if !ok {
+			return nil, fmt.Errorf("nothing serves %s in the mesh", dst)
+		}
+		return o.network.hub.DialContext(ctx, "tcp", to.String())
+	}
 	if err := o.check(dst.Addr()); err != nil {
 		return nil, err
 	}
-	return net.DialTimeout("tcp4", dst.String(), dialTimeout)
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp4", dst.String())
+}
+
+// SetServices tells the relay how to find an endpoint for a virtual address: for
+// workloads without a proxy, which know nothing of services.
+func (n *Network) SetServices(find func(netip.AddrPort) (netip.AddrPort, bool)) {
+	n.services.Store(&find)
 }
 
 const dialTimeout = 30 * time.Second
@@ -136,7 +157,7 @@ func (r *Relay) relay(c *net.TCPConn) error {
 // check refuses what must not be dialled from the host's namespace on behalf
 // of a workload: the mesh's own ranges, and the host's loopback.
 func (o outbound) check(a netip.Addr) error {
-	for _, p := range o.mesh {
+	for _, p := range o.network.meshCIDRs() {
 		if p.Contains(a) {
 			return fmt.Errorf("nothing serves %s in the mesh", a)
 		}

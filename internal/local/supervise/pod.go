@@ -232,6 +232,9 @@ func (p *pod) status() Status {
 	for _, c := range p.main {
 		s.Containers = append(s.Containers, c.spec.Name)
 	}
+	for _, c := range p.init {
+		s.Init = append(s.Init, c.spec.Name)
+	}
 	for _, c := range append(p.init[:len(p.init):len(p.init)], p.main...) {
 		c.mu.Lock()
 		s.Restarts += c.restarts

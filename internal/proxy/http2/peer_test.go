@@ -19,12 +19,13 @@ import (
 // peer is the other end of a connection, frame by frame, written with a foreign
 // framer.
 type peer struct {
-	t    testing.TB
-	end  *pipe.End
-	fr   *xhttp2.Framer
-	buf  bytes.Buffer
-	enc  *hpack.Encoder
-	done chan stream.Reason // Serve's, where the peer is a client
+	t     testing.TB
+	end   *pipe.End
+	fr    *xhttp2.Framer
+	buf   bytes.Buffer
+	enc   *hpack.Encoder
+	done  chan stream.Reason // Serve's, where the peer is a client
+	drain func()
 }
 
 func newPeer(t testing.TB, end *pipe.End) *peer {
