@@ -1,7 +1,6 @@
 package controlplane_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -137,7 +136,6 @@ func node(name, ip, account string) *corev3.Node {
 // sidecar is a proxy that only takes configuration.
 type sidecar struct {
 	client *client.Client
-	log    *bytes.Buffer
 
 	mu     sync.Mutex
 	have   map[string]string // by type and name, the body

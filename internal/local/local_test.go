@@ -136,6 +136,30 @@ func TestOutputRotates(t *testing.T) {
 	}
 }
 
+// TestOldOutput: a new pod's output starts anew, and its neighbours keep theirs.
+func TestOldOutput(t *testing.T) {
+	r := &runtime{o: &Options{Dirs: Dirs{State: t.TempDir()}}}
+	if err := os.Mkdir(r.o.Dirs.logs(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range []string{"web-0", "web-00"} {
+		if err := os.WriteFile(r.logFile("default", pod, "c"), []byte(pod), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.setAside(&supervise.PodSpec{Namespace: "default", Name: "web-0"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(r.logFile("default", "web-0", "c")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the old output is in the way: %v", err)
+	}
+	for _, path := range []string{r.logFile("default", "web-0", "c") + ".1", r.logFile("default", "web-00", "c")} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestInterception(t *testing.T) {
 	o, err := interception(&supervise.PodSpec{Injected: true, Annotations: map[string]string{
 		excludeInboundPorts: "22, 23", excludeOutboundPorts: "25", includeOutboundCIDRs: "*", excludeOutboundCIDRs: "192.0.2.1/24", "other": "x",

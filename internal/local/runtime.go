@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -57,6 +58,9 @@ func (r *runtime) Open(ctx context.Context, p *supervise.PodSpec) (supervise.Pla
 		return nil, fmt.Errorf("annotation %s: no Envoy is known, start the mesh with --envoy PATH", ProxyAnnotation)
 	case r.users && p.RunAsUser != nil && *p.RunAsUser == 0:
 		return nil, errors.New("securityContext.runAsUser: workloads do not run as root of this machine")
+	}
+	if err := r.setAside(p); err != nil {
+		return nil, fmt.Errorf("old output of %s/%s: %w", p.Namespace, p.Name, err)
 	}
 	at, err := r.network.Add(rules)
 	if err != nil {
@@ -163,6 +167,16 @@ func (r *runtime) output(p *supervise.PodSpec, container string) (*output, error
 	}
 	r.outputs[path] = o
 	return o, nil
+}
+
+// setAside keeps the output of an earlier pod of this name as NAME.1: what a new
+// pod writes starts anew.
+func (r *runtime) setAside(p *supervise.PodSpec) error {
+	files, err := filepath.Glob(r.logFile(p.Namespace, p.Name, "*"))
+	for _, f := range files {
+		err = errors.Join(err, os.Rename(f, f+".1"))
+	}
+	return err
 }
 
 // forget closes the log files of a pod that is gone.

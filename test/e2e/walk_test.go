@@ -204,6 +204,8 @@ func TestWalks(t *testing.T) {
 func TestWalksWithProcesses(t *testing.T) {
 	m := startMesh(t, true, "--control-plane=process", "--proxies=process")
 	walkRouting(m)
+	walkShifting(m)
+	m.sample("bookinfo/virtual-service-reviews-test-v2.yaml")
 	walkFaults(m)
 }
 
@@ -216,5 +218,9 @@ func TestWalksWithEnvoy(t *testing.T) {
 	walkFaults(m)
 	if out := m.run("proxy-status"); strings.Contains(out, "NACK") || strings.Contains(out, "ERROR") || !strings.Contains(out, "SYNCED") {
 		t.Errorf("proxy-status:\n%s", out)
+	}
+	// Envoy's own account of its configuration reads like our proxy's.
+	if out := m.run("proxy-config", "all", "productpage-v1"); !strings.Contains(out, "end-user=jason") || !strings.Contains(out, "ROOTCA") {
+		t.Errorf("proxy-config all:\n%s", out)
 	}
 }

@@ -276,7 +276,8 @@ func TestParentDies(t *testing.T) {
 		t.Skip("an ordinary user has no namespaces outside a user namespace")
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestParentDies$")
-	cmd.Env = append(os.Environ(), "LATEEN_TEST_PARENT=1", "LATEEN_TEST_USERNS="+os.Getenv("LATEEN_TEST_USERNS"))
+	cmd.Env = append(os.Environ(), "LATEEN_TEST_PARENT=1", "LATEEN_TEST_USERNS="+os.Getenv("LATEEN_TEST_USERNS"),
+		"TMPDIR="+t.TempDir()) // what it cannot remove any more
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -212,6 +212,7 @@ type Status struct {
 	Parts     int    `json:"parts"` // containers, the proxy among them
 	// Containers are the names of the application's containers.
 	Containers []string   `json:"containers,omitempty"`
+	Init       []string   `json:"initContainers,omitempty"`
 	Phase      string     `json:"status"`
 	Message    string     `json:"message,omitempty"`
 	Restarts   int        `json:"restarts"`

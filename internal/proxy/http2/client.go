@@ -17,6 +17,7 @@ type ClientConn struct {
 
 	reserved int    // guarded by mu: exchanges opened and not sent
 	spent    bool   // guarded by mu: no further exchange
+	away     bool   // guarded by mu: the server sent GOAWAY
 	told     bool   // guarded by mu: Gone was called, or is not wanted any more
 	nextID   uint32 // guarded by mu
 }
@@ -138,7 +139,7 @@ func (c *ClientConn) goAway(last uint32, code errCode, debug string) {
 	}
 	r := c.reason(false, detail)
 	c.mu.Lock()
-	c.spent = true
+	c.spent, c.away = true, true
 	for id, st := range c.streams {
 		if id > last {
 			st.refused = true

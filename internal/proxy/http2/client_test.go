@@ -59,8 +59,8 @@ func TestDelivery(t *testing.T) {
 		if r, err := first.Receive(); err != nil || r.Status != 200 {
 			t.Errorf("the first: %v", err)
 		}
-		if d := unsent.Delivery(); d != stream.Unsent {
-			t.Errorf("unsent: %v", d)
+		if err, d := unsent.Send(benchRequest(), nil, true), unsent.Delivery(); err == nil || d != stream.Unsent {
+			t.Errorf("unsent: %v, %v", err, d)
 		}
 		for _, x := range []stream.Exchange{first, second, unsent} {
 			if x.Release() {

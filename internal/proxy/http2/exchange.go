@@ -65,7 +65,7 @@ func (x *exchange) Send(r *stream.Request, first []byte, end bool) error {
 		return x.err
 	case c.stopped:
 		return c.conn.reason
-	case c.spent && c.reserved == 0:
+	case c.away, c.nextID > maxStreamID:
 		return errSpent
 	case x.upgrade && c.peerKnown && !c.peer.connect:
 		return stream.Reason{Code: stream.UnsupportedProtocol, Detail: "the server does not take extended CONNECT"}

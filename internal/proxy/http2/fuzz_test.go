@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -79,6 +80,7 @@ func FuzzServer(f *testing.F) {
 				return show(s)
 			}))
 		}()
+		defer watchdog()()
 		feed(a, xhttp2.ClientPreface, in)
 		select {
 		case <-done:
@@ -117,6 +119,7 @@ func FuzzClient(f *testing.F) {
 				x.Release()
 			}()
 		}
+		defer watchdog()()
 		feed(b, "", in)
 		for range 2 {
 			select {
@@ -127,6 +130,14 @@ func FuzzClient(f *testing.F) {
 		}
 		c.Close(stream.Reason{})
 	})
+}
+
+// watchdog shows where everybody waits, if a case takes longer than any should.
+func watchdog() (stop func() bool) {
+	return time.AfterFunc(4*time.Second, func() {
+		b := make([]byte, 1<<20)
+		panic(string(b[:runtime.Stack(b, true)]))
+	}).Stop
 }
 
 // feed writes what the other side is to read, reads what it answers, and leaves.

@@ -41,6 +41,9 @@ func (st *strm) send(p []byte, end, hold bool) error {
 		st.tail = tail{batch: c.writer.batch, at: len(b), set: true}
 		b = appendFrameHeader(b, int(n), frameData, 0, st.id)
 		c.set(append(b, p[:n]...))
+		if c.now.After(st.moved) {
+			st.moved = c.now
+		}
 		st.sendWin -= n
 		c.sendWin -= n
 		c.earned = min(c.earned+updatesPerData, maxEarned)

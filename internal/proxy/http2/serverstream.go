@@ -30,7 +30,6 @@ type serverStream struct {
 	abortedFor stream.Reason // guarded by conn.mu
 	responding bool          // guarded by conn.mu: the final head is being written
 	continued  bool          // guarded by conn.mu: 100 was sent
-	tunnel     bool
 }
 
 // serverStreams holds memory, no state: begin clears what it reads.
@@ -50,7 +49,7 @@ func (c *ServerConn) newStream() *serverStream {
 	st.s.Codec = st
 	st.outcome = stream.Outcome{}
 	st.refusal, st.local = stream.Reason{}, nil
-	st.aborted, st.responding, st.continued, st.tunnel = false, false, false, false
+	st.aborted, st.abortedFor, st.responding, st.continued = false, stream.Reason{}, false, false
 	return st
 }
 
@@ -150,14 +149,12 @@ func (c *ServerConn) describe(st *serverStream, end bool, p *headParser) {
 	}
 	if len(p.protocol) == 0 && string(r.Method) == "CONNECT" {
 		r.Scheme = append(r.Scheme[:0], c.scheme...)
-		st.tunnel = true
 		return
 	}
 	if len(p.protocol) > 0 {
 		// To the rest of the proxy it is the upgrade that HTTP/1.1 knows.
 		r.Method = append(r.Method[:0], "GET"...)
 		r.Scheme = append(r.Scheme[:0], c.scheme...)
-		st.tunnel = true
 		for _, u := range c.o.Upgrades {
 			if stream.EqualFold(p.protocol, u) {
 				r.Upgrade = u

@@ -127,6 +127,8 @@ func (st *strm) Next() ([]byte, error) {
 		case st.remoteEnd:
 			st.eof = true
 			return nil, io.EOF
+		case st.closed:
+			return nil, c.side.reason(false, "the stream was closed")
 		}
 		if st.before != nil {
 			if err := st.before(); err != nil {

@@ -13,7 +13,6 @@ import (
 type tunnel struct {
 	st   *strm
 	rest []byte
-	sent func(n int) // told of what was queued; of servers
 }
 
 // Read implements stream.Duplex.
@@ -67,7 +66,6 @@ func (t *tunnel) Close() error {
 // relay passes bytes between the client and an accepted tunnel until both
 // directions ended, or one failed.
 func (st *serverStream) relay(up stream.Duplex) error {
-	c := st.conn
 	down := &tunnel{st: &st.strm}
 	st.s.Enter(tunnelCanceler{up})
 	result := make(chan error, 1)
@@ -82,11 +80,6 @@ func (st *serverStream) relay(up stream.Duplex) error {
 	}
 	if r, reset := st.s.ResetReason(); reset {
 		return r
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if st.abortedFor.Code != stream.None {
-		return st.abortedFor
 	}
 	return err
 }

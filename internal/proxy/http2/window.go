@@ -133,7 +133,5 @@ func (c *conn) kick() {
 	if c.sendWin <= 0 || c.space() <= 0 {
 		return
 	}
-	if st := c.waiters.pop(); st != nil {
-		st.wcond.Signal()
-	}
+	_ = c.waiters.pop()
 }
