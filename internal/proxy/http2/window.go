@@ -133,5 +133,7 @@ func (c *conn) kick() {
 	if c.sendWin <= 0 || c.space() <= 0 {
 		return
 	}
-	_ = c.waiters.pop()
+	if st := c.waiters.pop(); st != nil {
+		st.wcond.Signal()
+	}
 }
