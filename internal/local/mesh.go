@@ -106,7 +106,7 @@ func (m *mesh) run(ctx context.Context, ready func(control.Info, []string)) (err
 		issuer: issuer, users: otherUsers(), log: ops.Scope(m.log, "pods"), outputs: map[string]*output{},
 	}
 	m.sup = supervise.New(supervise.Options{
-		Runtime: m.runtime, Sources: m.sources, Log: ops.Scope(m.log, "pods"), Changed: func() { poke(m.changed) },
+		Runtime: m.runtime, Sources: m.sources, Machine: supervise.Machine{OneUser: !m.runtime.users, Exists: isDirectory}, Log: ops.Scope(m.log, "pods"), Changed: func() { poke(m.changed) },
 	})
 	network.SetServices(m.endpoint)
 	return m.serve(ctx, ready)

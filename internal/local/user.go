@@ -56,3 +56,9 @@ func mapsUser(uidMap string, uid int64) bool {
 	}
 	return false
 }
+
+// isDirectory reports whether there is something at path to mount on.
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

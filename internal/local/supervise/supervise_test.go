@@ -480,8 +480,10 @@ func TestVerdicts(t *testing.T) {
 		c := &pod.Containers[0]
 		c.VolumeMounts = []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}, {Name: "data", MountPath: "/data"}}
 		c.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{}}}
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "tmp", MountPath: "/opt/none"})
+		c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64)}
 	})
-	tmpl, statuses, err := readTemplate(d.Object, d.Origin)
+	tmpl, statuses, err := readTemplate(d.Object, d.Origin, Machine{OneUser: true, Exists: func(p string) bool { return p != "/opt/none" }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -492,7 +494,8 @@ func TestVerdicts(t *testing.T) {
 	for _, s := range statuses {
 		got = append(got, s.Path+" "+string(s.Code))
 	}
-	want := "spec.template.spec.volumes[1] NotActedOn, spec.template.spec.containers[0].readinessProbe.grpc Unsupported"
+	want := "spec.template.spec.volumes[1] NotActedOn, spec.template.spec.containers[0].volumeMounts[2] NotActedOn, " +
+		"spec.template.spec.containers[0].securityContext.runAsUser Differs, spec.template.spec.containers[0].readinessProbe.grpc Unsupported"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("got %v", got)
 	}

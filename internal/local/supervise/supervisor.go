@@ -29,12 +29,21 @@ type Deployment struct {
 type Options struct {
 	Runtime Runtime
 	Sources Sources
+	Machine Machine
 	Log     *slog.Logger
 	// Changed is called when Workloads or Pods may tell something new. It must not
 	// block, nor call the Supervisor.
 	Changed func()
 	// StopTime bounds the grace that pods get when Run ends; default 5 s.
 	StopTime time.Duration
+}
+
+// Machine is what a pod template is held against. The zero value can do everything.
+type Machine struct {
+	// OneUser says that processes cannot run as another user.
+	OneUser bool
+	// Exists tells whether a directory is there to mount on; nil: always.
+	Exists func(path string) bool
 }
 
 // Supervisor keeps Deployments running. Its methods are safe for concurrent use.
@@ -86,7 +95,7 @@ func (s *Supervisor) Set(list []Deployment) {
 			continue
 		}
 		d.want, d.removed = w, false
-		tmpl, statuses, err := readTemplate(w.Object, w.Origin)
+		tmpl, statuses, err := readTemplate(w.Object, w.Origin, s.o.Machine)
 		d.tmpl, d.statuses, d.err = tmpl, statuses, err
 		if err != nil {
 			s.o.Log.Error("deployment cannot run here", "deployment", w.Ref.String(), "error", err)

@@ -31,7 +31,7 @@ type template struct {
 
 // readTemplate reads a Deployment. The error says that its pods cannot run here; the
 // verdicts name what is left out.
-func readTemplate(d *appsv1.Deployment, at verdict.Origin) (*template, []verdict.Status, error) {
+func readTemplate(d *appsv1.Deployment, at verdict.Origin, on Machine) (*template, []verdict.Status, error) {
 	pod := &d.Spec.Template
 	text, err := json.Marshal(pod)
 	if err != nil {
@@ -53,7 +53,7 @@ func readTemplate(d *appsv1.Deployment, at verdict.Origin) (*template, []verdict
 	if pod.Labels[injectKey] == "false" || pod.Annotations[injectKey] == "false" {
 		t.spec.Injected = false
 	}
-	r := &reader{at: at.At("spec.template"), t: t}
+	r := &reader{at: at.At("spec.template"), on: on, t: t}
 	r.security(pod.Spec.SecurityContext)
 	r.volumes(&pod.Spec)
 	t.init = r.containers(pod.Spec.InitContainers, "spec.initContainers")
@@ -67,6 +67,7 @@ func readTemplate(d *appsv1.Deployment, at verdict.Origin) (*template, []verdict
 // reader collects verdicts while a template is read.
 type reader struct {
 	at       verdict.Origin
+	on       Machine
 	t        *template
 	statuses []verdict.Status
 	fatal    []verdict.Status
@@ -82,7 +83,20 @@ func (r *reader) fail(path, format string, args ...any) {
 
 func (r *reader) security(s *corev1.PodSecurityContext) {
 	if s != nil {
-		r.t.spec.RunAsUser, r.t.spec.RunAsGroup = s.RunAsUser, s.RunAsGroup
+		r.runAs("spec.securityContext", s.RunAsUser, s.RunAsGroup)
+	}
+}
+
+// runAs takes over a user and group, where the machine has others than one.
+func (r *reader) runAs(at string, user, group *int64) {
+	if r.on.OneUser && (user != nil || group != nil) {
+		r.note(verdict.Differs, at+".runAsUser", "the mesh of an ordinary user has no other users: its processes run as the one who started it")
+	}
+	if user != nil {
+		r.t.spec.RunAsUser = user
+	}
+	if group != nil {
+		r.t.spec.RunAsGroup = group
 	}
 }
 
@@ -127,11 +141,8 @@ func (r *reader) container(c *corev1.Container, at string) {
 	if c.Lifecycle != nil {
 		r.note(verdict.NotActedOn, at+".lifecycle", "hooks are not run on one machine yet")
 	}
-	if s := c.SecurityContext; s != nil && s.RunAsUser != nil {
-		r.t.spec.RunAsUser = s.RunAsUser
-		if s.RunAsGroup != nil {
-			r.t.spec.RunAsGroup = s.RunAsGroup
-		}
+	if s := c.SecurityContext; s != nil {
+		r.runAs(at+".securityContext", s.RunAsUser, s.RunAsGroup)
 	}
 	for name, p := range map[string]*corev1.Probe{"readinessProbe": c.ReadinessProbe, "livenessProbe": c.LivenessProbe, "startupProbe": c.StartupProbe} {
 		if p != nil && p.GRPC != nil {
@@ -156,9 +167,13 @@ func (r *reader) volumes(pod *corev1.PodSpec) {
 		}
 		r.note(verdict.NotActedOn, fmt.Sprintf("spec.volumes[%d]", i), "only emptyDir volumes are mounted on one machine; the host's own files are seen instead")
 	}
-	for _, c := range pod.Containers {
-		for _, m := range c.VolumeMounts {
-			if empty[m.Name] {
+	for i, c := range pod.Containers {
+		for j, m := range c.VolumeMounts {
+			switch {
+			case !empty[m.Name]:
+			case r.on.Exists != nil && !r.on.Exists(m.MountPath):
+				r.note(verdict.NotActedOn, fmt.Sprintf("spec.containers[%d].volumeMounts[%d]", i, j), "%s does not exist on this machine, so nothing is mounted there", m.MountPath)
+			default:
 				r.t.spec.Scratch = append(r.t.spec.Scratch, m.MountPath)
 			}
 		}

@@ -150,7 +150,7 @@ func (c *conn) continuationFrame(f *frame) error {
 	if !k.open {
 		return fatal(codeProtocol, "CONTINUATION without HEADERS")
 	}
-	if len(k.block)+len(f.payload) > 2*c.l.MaxHeadBytes+initialMaxFrame {
+	if k.frames++; k.frames > maxContinuations || len(k.block)+len(f.payload) > 2*c.l.MaxHeadBytes+initialMaxFrame {
 		return fatal(codeEnhanceYourCalm, "header block too large")
 	}
 	k.block = append(k.block, f.payload...)
