@@ -140,25 +140,36 @@ func walkShifting(m *mesh) {
 	} {
 		m.sample("bookinfo/" + c.yaml)
 		const n = 1000
-		seen := map[string]int{}
-		for range n {
-			code, text := m.get("/api/v1/products/0/reviews")
-			if code != 200 {
-				m.t.Fatalf("%s: %d %s", c.name, code, text)
-			}
-			switch {
-			case strings.Contains(text, `"color":"black"`):
-				seen["v2"]++
-			case strings.Contains(text, `"color":"red"`):
-				seen["v3"]++
-			default:
-				seen["v1"]++
-			}
+		err := within3Sigma(m.split(n), c.share, n)
+		if err != nil { // one honest measurement in 370 lies outside; two in a row do not
+			m.t.Logf("%s, measured again: %v", c.name, err)
+			err = within3Sigma(m.split(n), c.share, n)
 		}
-		if err := within3Sigma(seen, c.share, n); err != nil {
+		if err != nil {
 			m.t.Errorf("%s: %v", c.name, err)
 		}
 	}
+}
+
+// split counts which versions of reviews answer n requests.
+func (m *mesh) split(n int) map[string]int {
+	m.t.Helper()
+	seen := map[string]int{}
+	for range n {
+		code, text := m.get("/api/v1/products/0/reviews")
+		if code != 200 {
+			m.t.Fatalf("%d %s", code, text)
+		}
+		switch {
+		case strings.Contains(text, `"color":"black"`):
+			seen["v2"]++
+		case strings.Contains(text, `"color":"red"`):
+			seen["v3"]++
+		default:
+			seen["v1"]++
+		}
+	}
+	return seen
 }
 
 // within3Sigma compares counts with shares, three standard deviations wide.

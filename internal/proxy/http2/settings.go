@@ -100,6 +100,7 @@ func (c *conn) setWindow(v uint32) error {
 		if st.sendWin += delta; st.sendWin > maxWindow {
 			return fatal(codeFlowControl, "INITIAL_WINDOW_SIZE overflows a stream's window")
 		}
+		st.wcond.Signal()
 	}
 	return nil
 }
