@@ -110,7 +110,7 @@ func (c *ServerConn) Drain() {
 		return
 	}
 	b := appendGoAway(c.reserve(2*frameHeaderLen+16), maxStreamID, codeNo, "")
-	c.set(b)
+	c.set(appendPing(b, 0, []byte(drainPing)))
 	c.clock.drain = c.l.Now().Add(c.o.DrainTime)
 	c.arm(c.clock.drain)
 	c.wake()
