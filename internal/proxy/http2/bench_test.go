@@ -83,7 +83,6 @@ func (r *relayed) Close(reason stream.Reason) {
 // kilo answers a kilobyte, from pooled memory.
 type kilo struct {
 	resp stream.Response
-	body stream.Body
 	p    [1024]byte
 	done bool
 }

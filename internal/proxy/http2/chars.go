@@ -18,9 +18,7 @@ var nameChar = func() (t [256]bool) {
 // hostChar marks the characters of an authority: a name, an address, a port. User
 // information, lists and paths have others.
 var hostChar = func() (t [256]bool) {
-	for c := range nameChar {
-		t[c] = nameChar[c]
-	}
+	t = nameChar
 	for c := 'A'; c <= 'Z'; c++ {
 		t[c] = true
 	}
