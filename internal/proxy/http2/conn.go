@@ -73,6 +73,7 @@ type conn struct {
 
 	stopped bool          // guarded by mu: no further stream, frame or byte
 	reason  stream.Reason // guarded by mu: why stopped
+	clean   bool          // guarded by mu: the peer closed with nothing under way
 }
 
 func (c *conn) init(t rawio.Transport, s side, client bool, l *Limits) {
@@ -134,7 +135,8 @@ func (c *conn) read() {
 	case err == io.EOF:
 		r := c.side.reason(false, "connection closed")
 		c.mu.Lock()
-		if !c.client && len(c.streams) == 0 && c.running == 0 {
+		c.clean = len(c.streams) == 0
+		if !c.client && c.clean && c.running == 0 {
 			r = stream.Reason{} // nothing was lost
 		}
 		c.mu.Unlock()

@@ -60,6 +60,10 @@ func (c *ServerConn) Serve(h stream.Handler) stream.Reason {
 	c.linger()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.draining && c.clean {
+		// The client closed first, as a drain asks it to: with every answer in hand.
+		return stream.Reason{Code: stream.Draining}
+	}
 	return c.conn.reason
 }
 
