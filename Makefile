@@ -31,7 +31,7 @@ e2e: build ## the whole mesh as its users see it
 	cd test && LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 20m ./...
 
 golden: ## rewrite the golden files; read the difference before you commit it
-	$(GO) test ./internal/compile ./internal/explain ./internal/intercept ./internal/api/... -update
+	$(GO) test $$(grep -rl 'flag.Bool("update"' --include=*_test.go internal | xargs -n1 dirname | sort -u | sed "s|^|./|") -update
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/proxy/... ./internal/compile ./internal/mesh
