@@ -13,7 +13,7 @@ import (
 // respond writes the response and tells whether the connection can be kept. The
 // error says why the answer was cut short.
 func (c *ServerConn) respond(s *stream.Stream, resp *stream.Response, keep bool) (bool, error) {
-	if r, ok := c.startResponse(s); !ok {
+	if r, ok := c.startResponse(s, resp.Tunnel != nil); !ok {
 		return false, r
 	}
 	p := c.plan(s, resp, keep)
@@ -40,11 +40,13 @@ func (c *ServerConn) respond(s *stream.Stream, resp *stream.Response, keep bool)
 }
 
 // startResponse ends the time in which a reset lets the handler answer, and begins
-// that in which a reset cuts the answer.
-func (c *ServerConn) startResponse(s *stream.Stream) (stream.Reason, bool) {
+// that in which a reset cuts the answer. From an accepted tunnel's head on the
+// client may close its direction: it can do so before relay begins.
+func (c *ServerConn) startResponse(s *stream.Stream, tunnel bool) (stream.Reason, bool) {
 	r, _ := s.ResetReason()
 	c.mu.Lock()
-	dead := c.closed || c.gone && !c.tunnel
+	dead := c.closed || c.gone
+	c.tunnel = tunnel && !dead
 	if c.closed {
 		r = c.reason
 	} else if c.gone {

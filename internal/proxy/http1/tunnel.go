@@ -10,9 +10,6 @@ import (
 // relay passes bytes between the client and an accepted tunnel until both
 // directions ended, or one failed.
 func (c *ServerConn) relay(s *stream.Stream, up stream.Duplex) error {
-	c.mu.Lock()
-	c.tunnel = true
-	c.mu.Unlock()
 	s.Enter(tunnelCanceler{up})
 	down := duplex{src: &c.src}
 	result := make(chan error, 1)

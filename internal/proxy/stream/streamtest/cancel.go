@@ -26,22 +26,26 @@ func testCancel(t *testing.T, c Codec) {
 			x := l.open()
 			must(t, x.Send(request("POST", -1), []byte("x"), false))
 			within(t, begun)
-			time.AfterFunc(10*time.Millisecond, func() {
+			cancel := func() {
+				time.Sleep(10 * time.Millisecond)
 				x.Cancel(want)
 				x.Cancel(stream.Reason{Code: stream.Draining}) // the first wins
 				if c.Streams == 1 {
 					l.client.Close(want) // as the owner of a connection that is spent does
 				}
-			})
+			}
 			var err error
 			switch where {
 			case "Receive":
+				go cancel()
 				_, err = x.Receive()
 			case "Next":
 				resp, rerr := x.Receive()
 				must(t, rerr)
+				go cancel()
 				_, err = readAll(resp.Body)
 			case "Write":
+				go cancel()
 				err = x.Write(make([]byte, 32<<20), false)
 			}
 			if err != want {
