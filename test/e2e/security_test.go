@@ -87,21 +87,23 @@ spec: {mtls: {mode: STRICT}}
 	})
 }
 
-// podIP gives the address of a workload's first instance.
-func (m *mesh) podIP(prefix string) string {
+// podIP gives the address of a workload's first instance, once it has one.
+func (m *mesh) podIP(prefix string) (ip string) {
 	m.t.Helper()
-	for line := range strings.Lines(m.run("ps")) {
-		f := strings.Fields(line)
-		if len(f) > 2 && strings.HasPrefix(f[1], prefix) {
+	eventually(m.t, 20*time.Second, func() error {
+		out := m.run("ps")
+		for line := range strings.Lines(out) {
+			f := strings.Fields(line)
 			for _, w := range f {
-				if strings.HasPrefix(w, "10.244.") {
-					return w
+				if len(f) > 2 && strings.HasPrefix(f[1], prefix) && strings.HasPrefix(w, "10.244.") {
+					ip = w
+					return nil
 				}
 			}
 		}
-	}
-	m.t.Fatalf("no address of %s in:\n%s", prefix, m.run("ps"))
-	return ""
+		return fmt.Errorf("no address of %s in:\n%s", prefix, out)
+	})
+	return ip
 }
 
 // workloadPID finds a process of the sample program with the given name, to look
