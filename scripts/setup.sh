@@ -19,6 +19,8 @@ need_debian gcc gcc "the race detector"
 need_debian chromium chromium "tests in a real browser"
 need_debian tcpdump tcpdump "the capture that shows mTLS on the wire"
 need_debian setpriv util-linux "tests as an ordinary user"
+need_debian ip iproute2 "a host of its own for traffic to the outside"
+need_debian python3 python3 "attempts to break out of a workload"
 need_debian curl curl "walks with curl from inside a workload"
 if [ ${#packages[@]} -gt 0 ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

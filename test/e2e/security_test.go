@@ -238,6 +238,12 @@ func TestWorkloadsAreConfined(t *testing.T) {
 				t.Errorf("%s succeeded:\n%s%s", what, out, errs)
 			}
 		}
+		// The attempts below count only if what makes them runs there at all.
+		for _, tool := range [][]string{{"python3", "-c", "import socket, struct"}, {"/usr/sbin/ip", "link"}, {"nsenter", "--version"}} {
+			if _, errs, err := m.exec("curl", tool...); err != nil {
+				t.Fatalf("%v does not run in the workload: %v %s", tool, err, errs)
+			}
+		}
 		python := func(code string) string { return `exec python3 -c '` + code + `'` }
 		try("setting the proxy's mark", python(`import socket
 s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, 36, 1337)`))
