@@ -17,7 +17,7 @@ const module = "github.com/lateen-mesh/lateen/"
 // A package that is missing here fails the test: say first where it belongs.
 const layers = `
 	# ground: the standard library and libraries only
-	NONE < verdict, spiffe, ops, proxy/stream, proxy/timer, proxy/rawio;
+	NONE < verdict, spiffe, ops, proxy/stream, proxy/timer, proxy/rawio, testkit/cert;
 	proxy/rawio < testkit/pipe;
 
 	# workload side

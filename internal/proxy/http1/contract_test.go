@@ -2,13 +2,7 @@ package http1_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"math/big"
 	"net/netip"
 	"testing"
 	"time"
@@ -17,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream/streamtest"
+	"github.com/lateen-mesh/lateen/internal/testkit/cert"
 	"github.com/lateen-mesh/lateen/internal/testkit/pipe"
 )
 
@@ -55,7 +50,7 @@ func TestContractOnSockets(t *testing.T) {
 func TestContractOverTLS(t *testing.T) {
 	w := watch(t)
 	dial := sockets(t)
-	server, client := certificates(t)
+	server, client := cert.TLS(t)
 	streamtest.Run(t, streamtest.Codec{Streams: 1, Connect: func(t testing.TB, o ...stream.Observer) (stream.ClientConn, stream.ServerConn) {
 		a, b := dial(t)
 		ta, tb := rawio.ClientTLS(a, client), rawio.ServerTLS(b, server)
@@ -101,24 +96,4 @@ func sockets(t testing.TB) func(testing.TB) (client, server *rawio.Conn) {
 		}
 		return client, server
 	}
-}
-
-func certificates(t testing.TB) (server, client *tls.Config) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"test"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: roots, ServerName: "test"}
 }

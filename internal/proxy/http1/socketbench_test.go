@@ -7,6 +7,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/http1"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+
+	"github.com/lateen-mesh/lateen/internal/testkit/cert"
 )
 
 // relay forwards each request on one connection.
@@ -56,7 +58,7 @@ func benchHop(b *testing.B, secure bool) {
 	a, o := dial(b)
 	var up, origin rawio.Transport = a, o
 	if secure {
-		sc, cc := certificates(b)
+		sc, cc := cert.TLS(b)
 		up, origin = rawio.ClientTLS(a, cc), rawio.ServerTLS(o, sc)
 	}
 	kilo := make([]byte, 1024)

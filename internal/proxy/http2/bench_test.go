@@ -10,6 +10,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/http2"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+
+	"github.com/lateen-mesh/lateen/internal/testkit/cert"
 )
 
 // relay forwards each request, with its body if that has come, on one connection.
@@ -174,7 +176,7 @@ func BenchmarkHop(b *testing.B) {
 			a, o := dial(b)
 			var up, org rawio.Transport = a, o
 			if bb.secure {
-				sc, cc := certificates(b)
+				sc, cc := cert.TLS(b)
 				up, org = rawio.ClientTLS(a, cc), rawio.ServerTLS(o, sc)
 			}
 			go http2.NewServerConn(org, &stream.Conn{}, benchOptions).Serve(stream.HandlerFunc(origin))
