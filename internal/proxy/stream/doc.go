@@ -1,7 +1,7 @@
 // Package stream is the contract at the heart of the data plane: one HTTP
 // exchange as every part of the proxy sees it, whatever protocol carries it.
 //
-// A codec (http1, later http2) reads a request from a connection, makes a Stream
+// A codec (http1, http2) reads a request from a connection, makes a Stream
 // and calls a Handler on a goroutine that may block. The Handler is a chain of
 // Filters that ends in the router; the router opens an Exchange on a ClientConn
 // and returns its Response; the codec writes that back. Nothing here knows the

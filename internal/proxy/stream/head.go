@@ -127,9 +127,16 @@ func (h *Head) AddRaw(name, value []byte) {
 
 // Set replaces the first field of that name in place, keeping its position and
 // case, and removes the others; it appends where there is none.
+//
+// It is not inlined: in another package escape analysis does not see through the
+// instance of set, and would move each caller's value to the heap.
+//
+//go:noinline
 func (h *Head) Set(n Name, value []byte) { set(h, n, value) }
 
 // SetString is Set for a string.
+//
+//go:noinline
 func (h *Head) SetString(n Name, value string) { set(h, n, value) }
 
 // SetInt is Set for a decimal number.

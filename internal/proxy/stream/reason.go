@@ -29,7 +29,7 @@ const (
 	Redirect                        // the route redirects
 	PolicyDenied                    // access was denied
 	TLSRequired                     // plain text where mTLS is required
-	UnsupportedProtocol             // HTTP/2 or another protocol that this build cannot proxy
+	UnsupportedProtocol             // a version of HTTP, or an upgrade, that is not served here
 	NotSubscribed                   // unknown destination, and the control plane does not answer
 	ConfigInvalid                   // the route comes from an invalid object
 	Overload                        // the proxy protects itself
@@ -92,10 +92,17 @@ func (c Code) Flag() string { return codes[c].flag }
 type Reason struct {
 	Code   Code
 	Detail string
+	// Envoy, where it is set, is what Details gives in place of the code's own text.
+	Envoy string
 }
 
 // Details gives Envoy's %RESPONSE_CODE_DETAILS%.
-func (r Reason) Details() string { return codes[r.Code].details }
+func (r Reason) Details() string {
+	if r.Envoy != "" {
+		return r.Envoy
+	}
+	return codes[r.Code].details
+}
 
 // Error makes a Reason usable as the error that a cancelled call returns.
 func (r Reason) Error() string {

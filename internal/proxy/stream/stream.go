@@ -45,15 +45,20 @@ func (d Direction) String() string { return [...]string{"outbound", "inbound", "
 // Conn holds the facts of a downstream connection. It does not change once the
 // connection serves.
 type Conn struct {
-	ID       uint64
-	Remote   netip.AddrPort
-	Local    netip.AddrPort // the address the client meant: the original destination where it was redirected
-	Bound    netip.AddrPort // the address the socket is bound to
-	Start    time.Time
-	TLS      *TLS // nil for plain text
-	Listener string
-	Chain    string
-	Dir      Direction
+	ID     uint64
+	Remote netip.AddrPort
+	Local  netip.AddrPort // the address the client meant: the original destination where it was redirected
+	Bound  netip.AddrPort // the address the socket is bound to
+	// Direct is the other end of the socket, where the PROXY protocol put another
+	// address into Remote; else it is not valid, and Remote is that.
+	Direct netip.AddrPort
+	// ServerName is the SNI that an inspector found, in lower case; "" for none.
+	ServerName string
+	Start      time.Time
+	TLS        *TLS // nil for plain text
+	Listener   string
+	Chain      string
+	Dir        Direction
 }
 
 // TLS holds the facts of a TLS connection, downstream or upstream.
@@ -112,11 +117,19 @@ type Stream struct {
 	Upstream Upstream
 	// UpstreamALPN replaces the protocols that TLS connections to the upstream offer
 	// (the istio.alpn filter); nil leaves the cluster's. It is not written to.
-	UpstreamALPN []string
+	UpstreamALPN *ALPN
 	// Delayed is set when a delay was injected on purpose: the log adds Envoy's flag
 	// DI to that of the outcome.
 	Delayed bool
-	// Tags are short facts that filters leave for logs and metrics.
+	// RetriesExhausted is set when a retry was due and none was left (Envoy's flag URX).
+	RetriesExhausted bool
+	// TrustedHops is the connection manager's number of trusted proxies before this
+	// one (xff_num_trusted_hops), for Client.
+	TrustedHops uint16
+	// Metadata is what filters leave for later filters and logs.
+	Metadata Metadata
+	// GRPC is filled in where the request is a gRPC call.
+	GRPC  GRPC
 	slots [8]any
 	ends  []Recycler // by OnRecycle
 
@@ -168,6 +181,9 @@ func (s *Stream) Recycle() {
 	defer s.mu.Unlock()
 	s.ID, s.Conn, s.Route, s.Start = 0, nil, nil, time.Time{}
 	s.Upstream, s.UpstreamALPN, s.Delayed = Upstream{}, nil, false
+	s.TrustedHops, s.RetriesExhausted = 0, false
+	s.GRPC.Reset()
+	s.Metadata.Reset()
 	s.slots = [8]any{}
 	s.reset, s.isReset, s.canceler, s.done = Reason{}, false, nil, nil
 	r := &s.Request

@@ -115,6 +115,13 @@ func (h *half) read(p []byte) (int, error) {
 	}
 }
 
+// Unread reports whether Read would not wait, as a socket does for rawio.Unread.
+func (e *End) Unread() bool {
+	e.in.mu.Lock()
+	defer e.in.mu.Unlock()
+	return e.in.r < e.in.w || e.in.fin || e.in.reset || e.in.rClosed
+}
+
 // Write implements rawio.Transport.
 func (e *End) Write(p []byte) (int, error) {
 	e.mu.Lock()
