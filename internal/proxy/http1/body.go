@@ -40,6 +40,7 @@ type body struct {
 	mu         sync.Mutex // held while Next reads: whoever has it is the reader
 	kind       bodyKind
 	left       int64       // lengthBody: bytes to come
+	total      int64       // lengthBody: bytes in all; set by start, read by its caller
 	chunks     chunkReader // chunkedBody
 	maxHead    int
 	maxHeaders int
@@ -58,7 +59,7 @@ type body struct {
 
 // start begins a body. length counts for lengthBody only.
 func (b *body) start(kind bodyKind, length int64) {
-	b.kind, b.left, b.n, b.err = kind, length, 0, nil
+	b.kind, b.left, b.total, b.n, b.err = kind, length, length, 0, nil
 	b.clock, b.end = nil, time.Time{}
 	b.chunks = chunkReader{}
 	b.raw = b.raw[:0]
@@ -121,7 +122,7 @@ func (b *body) read() error {
 	}
 	want := int64(math.MaxInt64)
 	if b.kind == lengthBody {
-		want = b.left
+		want = b.left + 1 // what is over must not wait unseen in a transport
 	}
 	err := b.src.fill(want)
 	if err == nil {
@@ -251,11 +252,11 @@ func (b *body) finished() bool {
 	return b.err == io.EOF
 }
 
-// finishable reports whether the rest of the body is, or soon will be, read:
-// little enough is left, or someone reads it now.
+// finishable reports whether the rest of the body is little enough to be read for
+// the connection's sake. While someone waits for more, only the whole is known.
 func (b *body) finishable() bool {
 	if !b.mu.TryLock() {
-		return true
+		return b.kind == lengthBody && b.total <= maxDiscard
 	}
 	defer b.mu.Unlock()
 	b.settle()
@@ -309,6 +310,9 @@ func (b *body) settle() {
 func (b *body) discard(limit int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if r, closed := b.isClosed(); closed && b.err == error(r) {
+		b.err = nil // its reader was woken in the middle, and the rest is as it was
+	}
 	for b.err == nil && limit >= 0 {
 		if len(b.src.buffered()) == 0 {
 			if err := b.read0(); err != nil {

@@ -28,6 +28,7 @@ type ClientConn struct {
 
 	mu       sync.Mutex
 	busy     bool          // guarded by mu
+	used     bool          // guarded by mu: it has served an exchange
 	spent    bool          // guarded by mu: no further exchange
 	closed   bool          // guarded by mu
 	reason   stream.Reason // guarded by mu: why the exchange was given up
@@ -82,8 +83,12 @@ func (c *ClientConn) Open(s *stream.Stream) (stream.Exchange, error) {
 		return nil, errBusy
 	case c.spent:
 		return nil, errSpent
+	case c.used && rawio.Unread(c.t):
+		// An answer that comes before its request would be taken for this one's.
+		c.spent = true
+		return nil, errSpent
 	}
-	c.busy, c.canceled = true, false
+	c.used, c.busy, c.canceled = true, true, false
 	c.x.begin()
 	c.out.n = 0
 	return &c.x, nil

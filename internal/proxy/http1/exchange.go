@@ -14,6 +14,7 @@ type exchange struct {
 	head     bool // the method is HEAD
 	connect  bool // the method is CONNECT
 	upgrade  string
+	key      []byte   // of a WebSocket handshake that we made; empty: none
 	framing  bodyKind // of the request
 	left     int64    // lengthBody: bytes not written yet
 	final    bool     // the final head was received
@@ -60,10 +61,10 @@ func (x *exchange) Send(r *stream.Request, first []byte, end bool) error {
 func (x *exchange) plan(r *stream.Request, first int, end bool) {
 	x.head = string(r.Method) == "HEAD"
 	x.connect = string(r.Method) == "CONNECT"
-	x.upgrade = r.Upgrade
+	x.upgrade, x.key = r.Upgrade, x.key[:0]
 	x.left = 0
 	switch {
-	case r.Length < 0:
+	case r.Length < 0, r.Length > 0 && announced(r.Proto, &r.Head):
 		x.framing = chunkedBody
 	case r.Length > 0:
 		x.framing, x.left = lengthBody, r.Length
@@ -120,6 +121,7 @@ func (x *exchange) writeHead(r *stream.Request) {
 		b = append(b, "connection: Upgrade\r\nupgrade: "...)
 		b = append(b, x.upgrade...)
 		b = append(b, "\r\n"...)
+		b = x.openWebSocket(b, r)
 	}
 	out.set(append(b, "\r\n"...))
 }

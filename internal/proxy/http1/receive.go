@@ -25,12 +25,16 @@ func (x *exchange) Receive() (*stream.Response, error) {
 		return nil, c.fail(err)
 	}
 	if r.Status < 200 && r.Status != 101 {
+		r.Del(stream.ContentLength) // says nothing here (RFC 9110 §8.6), but some would believe it
 		return r, nil
 	}
 	x.final = true
 	x.keep = c.f.keep(r.Proto)
 	return r, x.frame(r)
 }
+
+// version is how every response begins.
+const version = "HTTP/"
 
 func (x *exchange) readHead() ([]byte, error) {
 	c := x.c
@@ -39,6 +43,9 @@ func (x *exchange) readHead() ([]byte, error) {
 		raw, err := c.src.head(c.o.MaxHeadBytes, &scanned)
 		if raw != nil || err != nil {
 			return raw, err
+		}
+		if p := c.src.buffered(); string(p[:min(len(p), len(version))]) != version[:min(len(p), len(version))] {
+			return nil, errStatusLine // another protocol, whose head may never end
 		}
 		if err := c.src.more(); err != nil {
 			return nil, err
@@ -55,6 +62,9 @@ func (x *exchange) frame(r *stream.Response) error {
 		return c.fail(errUpgrade)
 	case r.Status == 101, x.connect && r.Status < 300:
 		x.keep = false
+		if err := x.openedWebSocket(r); err != nil {
+			return c.fail(err)
+		}
 		r.Tunnel = duplex{&c.src}
 		r.Length = 0
 	case x.head || r.Status == 304:

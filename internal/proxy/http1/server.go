@@ -18,7 +18,6 @@ type ServerConn struct {
 	t      rawio.Transport
 	info   *stream.Conn
 	o      ServerOptions
-	scheme string
 	codec  serverCodec
 	idle   *stream.Alarm // nil where the time-out is off; so are the others
 	slow   *stream.Alarm // the head's or request's time-out
@@ -33,7 +32,9 @@ type ServerConn struct {
 	outcome stream.Outcome
 	now     time.Time // the last clock reading
 	lastID  uint64
-	linger  bool // unread bytes may be under way: close in steps
+	linger  bool          // unread bytes may be under way: close in steps
+	why     stream.Reason // why Serve returns
+	torn    bool          // an answer until close was cut: only a reset tells the client
 
 	mu       sync.Mutex
 	waiting  bool          // guarded by mu: between exchanges
@@ -60,10 +61,7 @@ var _ stream.ServerConn = (*ServerConn)(nil)
 // it. info holds the connection's facts for its streams.
 func NewServerConn(t rawio.Transport, info *stream.Conn, o ServerOptions) *ServerConn {
 	o.defaults()
-	c := &ServerConn{t: t, info: info, o: o, scheme: "http"}
-	if info.TLS != nil {
-		c.scheme = "https"
-	}
+	c := &ServerConn{t: t, info: info, o: o}
 	c.src.t, c.out.t = t, t
 	c.codec.c = c
 	c.body.owner, c.body.src = &c.codec, &c.src
@@ -85,20 +83,40 @@ func NewServerConn(t rawio.Transport, info *stream.Conn, o ServerOptions) *Serve
 // Serve implements stream.ServerConn. It closes the transport before it returns.
 // The reason is None where the client ended an idle connection, or where the last
 // answer announced the end.
-func (c *ServerConn) Serve(h stream.Handler) stream.Reason {
-	stop, err := c.o.Watch.Add(c.t, c.hangup)
-	if err != nil {
-		c.o.Log.Warn("hang-ups of a client are not watched", "err", err, "remote", c.t.RemoteAddr())
-	}
-	defer c.end(stop)
-	for {
-		if r, ok := c.await(); !ok {
-			return r
+func (c *ServerConn) Serve(h stream.Handler) stream.Reason { return c.ServeAuto(h, nil) }
+
+// ServeAuto is Serve for a client of which it is not known which version of HTTP it
+// speaks. A connection that begins with the preface of HTTP/2 (prior knowledge, RFC
+// 9113 §3.3) is other's: it gets the transport with everything that was read and
+// closes it, and its reason is the connection's.
+func (c *ServerConn) ServeAuto(h stream.Handler, other func(rawio.Transport) stream.Reason) stream.Reason {
+	stop := c.watch()
+	mine := true
+	defer func() {
+		if mine {
+			c.end(stop)
 		}
-		if r, keep := c.exchange(h); !keep {
-			return c.final(r)
-		}
+	}()
+	if !c.await() {
+		return c.why
 	}
+	if other != nil && c.prefaced() {
+		mine = false
+		return c.handOver(stop, other)
+	}
+	for c.serveOne(h) && c.await() {
+	}
+	return c.why
+}
+
+// serveOne serves a request and reports whether another may follow; if not, why
+// tells the reason.
+func (c *ServerConn) serveOne(h stream.Handler) bool {
+	r, keep := c.exchange(h)
+	if !keep {
+		c.why = c.final(r)
+	}
+	return keep
 }
 
 // end closes everything down. A close while bytes of the client are unread, or
@@ -106,11 +124,7 @@ func (c *ServerConn) Serve(h stream.Handler) stream.Reason {
 // client has read it (RFC 9112 §9.6): end our direction, read for a while, close.
 func (c *ServerConn) end(stop func()) {
 	stop()
-	for _, a := range []*stream.Alarm{c.idle, c.slow, c.silent} {
-		if a != nil {
-			a.Close()
-		}
-	}
+	c.closeAlarms()
 	c.mu.Lock()
 	linger := c.linger && !c.closed && !c.gone
 	c.mu.Unlock()
@@ -123,8 +137,20 @@ func (c *ServerConn) end(stop func()) {
 	}
 	c.src.drop()
 	c.out.drop()
+	if c.torn {
+		_ = rawio.Abort(c.t)
+		return
+	}
 	// What could be sent was sent; there is nobody left to tell of an error.
 	_ = c.t.Close()
+}
+
+func (c *ServerConn) closeAlarms() {
+	for _, a := range []*stream.Alarm{c.idle, c.slow, c.silent} {
+		if a != nil {
+			a.Close()
+		}
+	}
 }
 
 const (
@@ -135,47 +161,63 @@ const (
 	maxDiscard = 64 << 10
 )
 
-// await waits for the first byte of the next request.
-func (c *ServerConn) await() (stream.Reason, bool) {
+// watch asks to be told when the client leaves.
+func (c *ServerConn) watch() (stop func()) {
+	stop, err := c.o.Watch.Add(c.t, c.hangup)
+	if err != nil {
+		c.o.Log.Warn("hang-ups of a client are not watched", "err", err, "remote", c.t.RemoteAddr())
+	}
+	return stop
+}
+
+// await waits for the first byte of the next request. It reports false where the
+// connection is to end; why tells the reason. Its frame, and those above it, are
+// what an idle connection's stack holds: little enough, with TLS too, that the
+// collector halves a stack that requests made grow.
+func (c *ServerConn) await() bool {
 	if len(c.src.buffered()) > 0 {
-		return stream.Reason{}, true
+		return true
 	}
 	c.src.drop()
+	return c.beginWait() && c.endWait(c.src.fill(0))
+}
+
+func (c *ServerConn) beginWait() bool {
 	c.mu.Lock()
-	if c.closed || c.draining {
-		defer c.mu.Unlock()
-		return c.endReason(), false
+	c.waiting = !c.closed && !c.draining
+	wait := c.waiting
+	if !wait {
+		c.why = c.endReason()
 	}
-	c.waiting = true
 	c.mu.Unlock()
-	if c.idle != nil {
+	if wait && c.idle != nil {
 		c.idle.Set(c.now.Add(c.o.IdleTimeout))
 	}
-	err := c.src.fill(0)
+	return wait
+}
+
+func (c *ServerConn) endWait(err error) bool {
 	if c.idle != nil {
 		c.idle.Stop()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting = false
-	if err == nil {
-		if c.draining && !c.closed {
-			// The request was faster than Drain, which has set a past deadline.
-			err = c.t.SetReadDeadline(time.Time{})
-		}
-		if err == nil {
-			return stream.Reason{}, true
-		}
+	if err == nil && c.draining && !c.closed {
+		// The request was faster than Drain, which has set a past deadline.
+		err = c.t.SetReadDeadline(time.Time{})
 	}
 	switch {
+	case err == nil:
+		return true
 	case c.closed || c.draining:
-		return c.endReason(), false
+		c.why = c.endReason()
 	case c.expired:
-		return stream.Reason{Code: stream.IdleTimeout, Detail: "no request"}, false
-	case err == io.EOF:
-		return stream.Reason{}, false
+		c.why = stream.Reason{Code: stream.IdleTimeout, Detail: "no request"}
+	case err != io.EOF:
+		c.why = stream.Reason{Code: stream.DownstreamGone, Detail: err.Error()}
 	}
-	return stream.Reason{Code: stream.DownstreamGone, Detail: err.Error()}, false
+	return false
 }
 
 // final is the reason of a connection whose last exchange ended with r.

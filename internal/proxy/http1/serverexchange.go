@@ -139,8 +139,12 @@ func (c *ServerConn) admit(r *stream.Request) error {
 		if len(r.Authority) == 0 {
 			r.Authority = append(r.Authority, c.o.DefaultHost...)
 		}
+		r.Del(stream.Expect) // is ignored in HTTP/1.0 (RFC 9110 §10.1.1)
 	}
-	r.Scheme = append(r.Scheme[:0], c.scheme...)
+	r.Scheme = append(r.Scheme[:0], "http"...)
+	if c.info.TLS != nil {
+		r.Scheme = append(r.Scheme, 's')
+	}
 	switch {
 	case f.chunked:
 		c.body.start(chunkedBody, 0)

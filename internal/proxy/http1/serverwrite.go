@@ -30,6 +30,7 @@ func (c *ServerConn) respond(s *stream.Stream, resp *stream.Response, keep bool)
 	default:
 		var cut error
 		if cut, err = c.writeBody(resp, p.framing == chunkedBody); cut != nil {
+			c.torn = p.framing == closeBody
 			return false, cut
 		}
 	}
@@ -93,7 +94,7 @@ func (c *ServerConn) plan(s *stream.Stream, resp *stream.Response, keep bool) pl
 	}
 	if hasBody(s.Request.Method, resp.Status) && resp.Tunnel == nil {
 		switch {
-		case resp.Body == nil || resp.Length >= 0:
+		case resp.Body == nil || resp.Length >= 0 && !(announced(resp.Proto, &resp.Head) && s.Request.Proto == stream.HTTP11):
 			p.framing = lengthBody
 		case s.Request.Proto == stream.HTTP10:
 			p.framing, keep = closeBody, false
@@ -101,8 +102,18 @@ func (c *ServerConn) plan(s *stream.Stream, resp *stream.Response, keep bool) pl
 			p.framing = chunkedBody
 		}
 	}
+	if string(s.Request.Method) == "CONNECT" {
+		// What a client sends ahead is the tunnel's, and no request where there is none.
+		keep = false
+	}
 	p.keep = keep && resp.Tunnel == nil && c.finishable(resp)
 	return p
+}
+
+// announced reports whether a message of HTTP/2 announces trailers. It may declare a
+// length too, which leaves no place for them here: it is sent in chunks then.
+func announced(p stream.Proto, h *stream.Head) bool {
+	return p == stream.HTTP2 && h.Has(stream.Trailer)
 }
 
 // finishable reports whether the request's body has been read to its end, or will
@@ -126,6 +137,9 @@ func (c *ServerConn) writeHead(s *stream.Stream, resp *stream.Response, p *plan)
 	h.Del(stream.TransferEncoding)
 	h.Del(stream.KeepAlive)
 	h.Del(stream.Upgrade)
+	if resp.Status == 101 {
+		acceptWebSocket(&s.Request, resp)
+	}
 	b := c.out.head()
 	b = appendStatusLine(b, s.Request.Proto, resp.Status)
 	switch {

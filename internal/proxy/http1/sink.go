@@ -1,6 +1,8 @@
 package http1
 
 import (
+	"sync"
+
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 )
 
@@ -11,9 +13,12 @@ type sink struct {
 	t   rawio.Transport
 	buf *rawio.Buffer
 	b   []byte // what waits; it may outgrow buf
-	vec [3][]byte
-	n   int64 // bytes written or tried
+	n   int64  // bytes written or tried
 }
+
+// vectors are borrowed for the calls that need one: a connection that waits has
+// none. They hold no state.
+var vectors = sync.Pool{New: func() any { return new([3][]byte) }}
 
 // head returns the buffer to append to; set gives it back.
 func (s *sink) head() []byte {
@@ -57,10 +62,12 @@ var crlf = []byte("\r\n")
 
 // direct writes what waits, p and end in one call.
 func (s *sink) direct(p, end []byte) error {
-	s.vec = [3][]byte{s.b, p, end}
-	n, err := s.t.WriteBuffers(s.vec[:])
+	vec := vectors.Get().(*[3][]byte)
+	*vec = [3][]byte{s.b, p, end}
+	n, err := s.t.WriteBuffers(vec[:])
 	s.n += n
-	s.vec = [3][]byte{}
+	*vec = [3][]byte{}
+	vectors.Put(vec)
 	s.drop()
 	return err
 }

@@ -12,7 +12,7 @@ type source struct {
 	t    rawio.Transport
 	buf  *rawio.Buffer // nil when nothing is buffered
 	r, w int           // buf.B[r:w] is unread
-	full bool          // the last read filled its buffer: there is more
+	pace rawio.Pace    // of a body's reads
 }
 
 func (s *source) buffered() []byte {
@@ -42,22 +42,23 @@ func (s *source) drop() {
 	s.buf, s.r, s.w = nil, 0, 0
 }
 
-// fill reads once into an empty source, in a buffer for about want bytes, or a
-// large one where the flow is.
+// fill reads once into an empty source, in a buffer for about want bytes: as large
+// as the flow deserves. A source that waits holds none.
 func (s *source) fill(want int64) error {
 	s.drop()
 	size := rawio.SmallBuffer
-	if want > rawio.SmallBuffer && s.full {
-		size = rawio.LargeBuffer
-	} else if want > rawio.SmallBuffer {
-		size = rawio.MediumBuffer
+	body := want > rawio.SmallBuffer
+	if body {
+		size = int(min(want, int64(s.pace.Size())))
 	}
 	b, n, err := rawio.ReadLazy(s.t, size)
 	if err != nil {
 		return err
 	}
+	if body && size == s.pace.Size() {
+		s.pace.Read(n)
+	}
 	s.buf, s.r, s.w = b, 0, n
-	s.full = n == len(b.B)
 	return nil
 }
 

@@ -1,8 +1,6 @@
 package http1
 
 import (
-	"io"
-
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
@@ -43,29 +41,41 @@ func (c *ServerConn) pump(dst, src stream.Duplex, n *int64) error {
 	return dst.CloseWrite()
 }
 
+// copy moves one direction's bytes to its end: inside the kernel where both sides
+// turn out to be plain sockets.
 func (c *ServerConn) copy(dst, src stream.Duplex, n *int64) error {
-	b := rawio.GetBuffer(rawio.MediumBuffer)
-	defer b.Release()
-	for {
-		k, err := src.Read(b.B)
-		if k > 0 {
-			if _, werr := dst.Write(b.B[:k]); werr != nil {
-				return werr
-			}
-			if n != nil {
-				*n += int64(k)
-			} else {
-				c.body.add(int64(k))
-			}
-			c.codec.progress()
+	p := rawio.Pump{Dst: dst, Src: src, To: socketOf(dst), From: socketOf(src), Moved: func(k int) {
+		if n != nil {
+			*n += int64(k)
+		} else {
+			c.body.add(int64(k))
 		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
+		c.codec.progress()
+	}}
+	if p.To != nil && p.From != nil {
+		p.Spliced = func(k int) {
+			src.(rawTunnel).Spliced(k, 0)
+			dst.(rawTunnel).Spliced(0, k)
 		}
 	}
+	_, err := p.Run()
+	return err
+}
+
+// rawTunnel is a Duplex that may be nothing but a socket.
+type rawTunnel interface {
+	// Socket gives the socket to read from and write to directly; nil if there is
+	// none, or if more than bytes read ahead lies between.
+	Socket() *rawio.Conn
+	// Spliced counts bytes that were read from, or written to, the socket directly.
+	Spliced(read, written int)
+}
+
+func socketOf(d stream.Duplex) *rawio.Conn {
+	if r, ok := d.(rawTunnel); ok {
+		return r.Socket()
+	}
+	return nil
 }
 
 // tunnelCanceler ends a tunnel whose stream is reset.
@@ -86,6 +96,23 @@ func (d duplex) Read(p []byte) (int, error) {
 	}
 	return d.src.t.Read(p)
 }
+
+// ReadLazy implements rawio.LazyReader: what was read ahead comes first.
+func (d duplex) ReadLazy(size int) (*rawio.Buffer, int, error) {
+	if len(d.src.buffered()) == 0 {
+		return rawio.ReadLazy(d.src.t, size)
+	}
+	b := rawio.GetBuffer(size)
+	n, err := d.Read(b.B)
+	return b, n, err
+}
+
+// Socket implements rawTunnel. What was read ahead comes out before it is used: a
+// pump splices after several reads only.
+func (d duplex) Socket() *rawio.Conn { return rawio.PlainConn(d.src.t) }
+
+// Spliced implements rawTunnel: nobody counts here.
+func (d duplex) Spliced(int, int) {}
 
 func (d duplex) Write(p []byte) (int, error) { return d.src.t.Write(p) }
 func (d duplex) CloseWrite() error           { return d.src.t.CloseWrite() }

@@ -2,13 +2,17 @@ package rawio
 
 import "sync"
 
-// The size classes of pooled buffers: a request head and small body; a few
-// records; a bulk read.
+// The size classes of pooled buffers: a request head and small body; a record; a
+// large read; a bulk flow's.
 const (
 	SmallBuffer  = 4 << 10
 	MediumBuffer = 16 << 10
 	LargeBuffer  = 64 << 10
+	HugeBuffer   = 256 << 10
 )
+
+// gatherBuffer holds the records of a huge buffer, with their headers and tags.
+const gatherBuffer = HugeBuffer + 8<<10
 
 // Buffer is pooled memory of one size class. B has the class's full length.
 type Buffer struct {
@@ -18,7 +22,13 @@ type Buffer struct {
 
 // The pools hold memory, no state: what is in them is never read before it is
 // written.
-var smallPool, mediumPool, largePool = newPool(SmallBuffer), newPool(MediumBuffer), newPool(LargeBuffer)
+var (
+	smallPool  = newPool(SmallBuffer)
+	mediumPool = newPool(MediumBuffer)
+	largePool  = newPool(LargeBuffer)
+	gatherPool = newPool(gatherBuffer)
+	hugePool   = newPool(HugeBuffer)
+)
 
 func newPool(size int) *sync.Pool {
 	p := new(sync.Pool)
@@ -26,7 +36,7 @@ func newPool(size int) *sync.Pool {
 	return p
 }
 
-// GetBuffer borrows a buffer of at least size bytes. Sizes above LargeBuffer are
+// GetBuffer borrows a buffer of at least size bytes. Sizes above HugeBuffer are
 // made to measure and not pooled.
 func GetBuffer(size int) *Buffer {
 	switch {
@@ -36,6 +46,10 @@ func GetBuffer(size int) *Buffer {
 		return mediumPool.Get().(*Buffer)
 	case size <= LargeBuffer:
 		return largePool.Get().(*Buffer)
+	case size <= HugeBuffer:
+		return hugePool.Get().(*Buffer)
+	case size <= gatherBuffer:
+		return gatherPool.Get().(*Buffer)
 	}
 	return &Buffer{B: make([]byte, size)}
 }

@@ -26,6 +26,7 @@ type Conn struct {
 	raw           syscall.RawConn
 	local, remote netip.AddrPort
 	rd, wr, lazy  func(fd uintptr) bool // made once: a closure per call would be garbage
+	peek          func(fd uintptr)
 
 	// of the reading goroutine
 	rbuf  []byte
@@ -34,13 +35,14 @@ type Conn struct {
 	rn    int
 	rerr  error
 
+	peeked bool // the last Unread found something
+
 	// of the writing goroutine
 	one  [1][]byte
 	wbuf [][]byte // what is left to write
 	woff int      // bytes of wbuf[0] that are written
 	wn   int64
 	werr error
-	iov  [maxVecs]unix.Iovec
 
 	closeOnce sync.Once
 	closeErr  error
@@ -80,7 +82,7 @@ func newConn(file *os.File, fd int) (*Conn, error) {
 	if err := c.readAddrs(fd); err != nil {
 		return nil, err
 	}
-	c.rd, c.wr, c.lazy = c.tryRead, c.tryWrite, c.tryLazy
+	c.rd, c.wr, c.lazy, c.peek = c.tryRead, c.tryWrite, c.tryLazy, c.tryPeek
 	return c, nil
 }
 
@@ -182,7 +184,6 @@ func (c *Conn) WriteBuffers(bufs [][]byte) (int64, error) {
 	c.wbuf, c.woff, c.wn, c.werr = bufs, 0, 0, nil
 	err := c.raw.Write(c.wr)
 	c.wbuf = nil
-	clear(c.iov[:])
 	if err != nil {
 		return c.wn, pollError(err)
 	}
@@ -200,17 +201,18 @@ func (c *Conn) writeNow(p []byte) (n int, err error) {
 
 // tryWrite writes until everything is written, or the socket's buffer is full.
 func (c *Conn) tryWrite(fd uintptr) bool {
+	var iov [maxVecs]unix.Iovec // not kept: an idle connection has no use for it
 	for {
-		k := c.gather()
+		k := c.gather(&iov)
 		if k == 0 {
 			return true
 		}
 		var n int
 		var errno syscall.Errno
 		if k == 1 {
-			n, errno = sysWrite(fd, &c.iov[0])
+			n, errno = sysWrite(fd, &iov[0])
 		} else {
-			n, errno = sysWritev(fd, c.iov[:k])
+			n, errno = sysWritev(fd, iov[:k])
 		}
 		switch {
 		case errno == unix.EAGAIN:
@@ -225,7 +227,7 @@ func (c *Conn) tryWrite(fd uintptr) bool {
 }
 
 // gather fills the vectors with what is left to write, up to maxCall bytes.
-func (c *Conn) gather() int {
+func (c *Conn) gather(iov *[maxVecs]unix.Iovec) int {
 	for len(c.wbuf) > 0 && c.woff >= len(c.wbuf[0]) {
 		c.woff -= len(c.wbuf[0])
 		c.wbuf = c.wbuf[1:]
@@ -241,8 +243,8 @@ func (c *Conn) gather() int {
 			continue
 		}
 		n := min(len(b), room)
-		c.iov[k].Base = &b[0]
-		c.iov[k].SetLen(n)
+		iov[k].Base = &b[0]
+		iov[k].SetLen(n)
 		room -= n
 		k++
 	}

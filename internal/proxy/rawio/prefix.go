@@ -45,5 +45,13 @@ func (p *prefixed) NotifyHangup(f func()) (stop func()) {
 	return func() {}
 }
 
+// Handshaken implements Scaffold: the prefix was the hello's beginning, mostly.
+func (p *prefixed) Handshaken() Transport {
+	if len(p.prefix) == 0 {
+		return p.Transport
+	}
+	return p
+}
+
 // Unwrap gives the transport below.
 func (p *prefixed) Unwrap() Transport { return p.Transport }

@@ -34,15 +34,22 @@ func listen(t testing.TB) *rawio.Listener {
 func pair(t testing.TB) (client, server *rawio.Conn) {
 	t.Helper()
 	l := listen(t)
-	client, err := rawio.Dial(t.Context(), rawio.HostSockets{}, netip.Addr{}, l.Addr(), rawio.DialOptions{Timeout: 5 * time.Second})
+	client = dialTo(t, l)
+	server, err := l.Accept()
 	if err != nil {
-		t.Fatal(err)
-	}
-	if server, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close(); server.Close() })
 	return client, server
+}
+
+func dialTo(t testing.TB, l *rawio.Listener) *rawio.Conn {
+	t.Helper()
+	c, err := rawio.Dial(t.Context(), rawio.HostSockets{}, netip.Addr{}, l.Addr(), rawio.DialOptions{Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func TestConnCarriesBytes(t *testing.T) {

@@ -1,12 +1,12 @@
 package rawio
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +23,7 @@ type Splice struct {
 
 	pipe *pipe // borrowed while it may hold bytes
 	n    int   // bytes in the pipe
-	errn syscall.Errno
+	err  error
 }
 
 // NewSplice makes a splice of one direction.
@@ -33,56 +33,36 @@ func NewSplice(dst, src *Conn) *Splice {
 	return s
 }
 
-// Move waits until src can be read, moves what it has, and returns the number of
-// bytes that dst took. io.EOF is src's half-close; other errors say which side
-// failed. No pipe is held between calls.
-func (s *Splice) Move() (int64, error) {
-	defer s.giveBack()
-	var total int64
-	for {
-		s.errn = 0
-		if err := s.fillOnce(total > 0); err != nil {
-			return total, fmt.Errorf("splice from %s: %w", s.src.remote, err)
-		}
-		switch {
-		case s.errn == unix.EAGAIN:
-			return total, nil
-		case s.errn != 0:
-			return total, fmt.Errorf("splice from %s: %w", s.src.remote, s.errn)
-		case s.n == 0:
-			if total > 0 {
-				return total, nil // the next call meets the end again
-			}
-			return 0, io.EOF
-		}
-		want := s.n
-		err := s.dst.raw.Write(s.out)
-		total += int64(want - s.n)
-		if err != nil {
-			return total, fmt.Errorf("splice to %s: %w", s.dst.remote, pollError(err))
-		}
-		if s.errn != 0 {
-			return total, fmt.Errorf("splice to %s: %w", s.dst.remote, s.errn)
-		}
-	}
-}
+// errNoPipe says that the process has no descriptors for a pipe. No byte was lost.
+var errNoPipe = errors.New("no pipe for splicing")
 
-// fillOnce fills the pipe; with try it does not wait.
-func (s *Splice) fillOnce(try bool) error {
-	var err error
-	if try {
-		err = s.src.raw.Control(func(fd uintptr) {
-			if !s.fill(fd) {
-				s.errn = unix.EAGAIN
-			}
-		})
+// Move waits until src can be read, moves what it has, at most a pipe's fill, and
+// returns the number of bytes that dst took. io.EOF is src's half-close; writing
+// says that another error is dst's. No pipe is held between calls.
+func (s *Splice) Move() (n int, writing bool, err error) {
+	defer s.giveBack()
+	s.err = nil
+	if err = s.src.raw.Read(s.in); err != nil {
+		err = pollError(err)
 	} else {
-		err = s.src.raw.Read(s.in)
+		err = s.err
 	}
 	if err != nil {
-		return pollError(err)
+		return 0, false, fmt.Errorf("splice from %s: %w", s.src.remote, err)
 	}
-	return nil
+	if s.n == 0 {
+		return 0, false, io.EOF
+	}
+	want := s.n
+	if err = s.dst.raw.Write(s.out); err != nil {
+		err = pollError(err)
+	} else {
+		err = s.err
+	}
+	if err != nil {
+		err = fmt.Errorf("splice to %s: %w", s.dst.remote, err)
+	}
+	return want - s.n, true, err
 }
 
 // fill moves from the socket to the pipe, which it borrows only for a socket that
@@ -91,7 +71,7 @@ func (s *Splice) fill(fd uintptr) bool {
 	if s.pipe == nil {
 		p, err := takePipe()
 		if err != nil {
-			s.errn = unix.EMFILE
+			s.err = fmt.Errorf("%w: %w", errNoPipe, err)
 			return true
 		}
 		s.pipe = p
@@ -102,7 +82,7 @@ func (s *Splice) fill(fd uintptr) bool {
 		s.giveBack()
 		return false
 	case errno != 0:
-		s.errn = errno
+		s.err = errno
 		return true
 	}
 	s.n = n
@@ -117,7 +97,7 @@ func (s *Splice) drain(fd uintptr) bool {
 			return false
 		}
 		if errno != 0 {
-			s.errn = errno
+			s.err = errno
 			return true
 		}
 		s.n -= n

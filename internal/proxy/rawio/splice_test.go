@@ -33,8 +33,8 @@ func TestSplice(t *testing.T) {
 	s := rawio.NewSplice(out, in)
 	var total int64
 	for {
-		n, err := s.Move()
-		total += n
+		n, _, err := s.Move()
+		total += int64(n)
 		if err == io.EOF {
 			break
 		}
@@ -57,11 +57,11 @@ func TestSpliceErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := rawio.NewSplice(out, in)
-	if _, err := s.Move(); err == nil || err == io.EOF {
+	if _, writing, err := s.Move(); err == nil || err == io.EOF || !writing {
 		t.Errorf("Move to a reset connection = %v", err)
 	}
 	in.SetReadDeadline(rawio.Past)
-	if _, err := s.Move(); !rawio.IsTimeout(err) {
+	if _, writing, err := s.Move(); !rawio.IsTimeout(err) || writing {
 		t.Errorf("Move with a past deadline = %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,10 @@ type TLSConn struct {
 	// immutable
 	tls  *tls.Conn
 	shim *shim
+
+	shaken  atomic.Bool // the handshake is over
+	pending bool        // of the reading goroutine: crypto/tls may hold decrypted bytes
+	end     error       // of the reading goroutine: met behind bytes that were returned
 
 	closeOnce sync.Once
 	closeErr  error
@@ -39,7 +44,9 @@ func ClientTLS(t Transport, cfg *tls.Config) *TLSConn {
 
 // fullRecords switches off the small first records, which help browsers on slow
 // links and cost a mesh system calls. Configurations made per client
-// (GetConfigForClient) have to set it themselves.
+// (GetConfigForClient) have to set it themselves, and so does a server's that leaves
+// its ticket keys to crypto/tls: each copy would make keys of its own, and no session
+// could be resumed.
 func fullRecords(cfg *tls.Config) *tls.Config {
 	if cfg.DynamicRecordSizingDisabled {
 		return cfg
@@ -51,7 +58,34 @@ func fullRecords(cfg *tls.Config) *tls.Config {
 
 // Handshake runs the handshake; when ctx ends first, the connection is closed and
 // ctx's error returned.
-func (c *TLSConn) Handshake(ctx context.Context) error { return c.tls.HandshakeContext(ctx) }
+func (c *TLSConn) Handshake(ctx context.Context) error {
+	err := c.tls.HandshakeContext(ctx)
+	if err == nil && c.shaken.CompareAndSwap(false, true) {
+		c.shim.t = withoutScaffolds(c.shim.t)
+	}
+	return err
+}
+
+// Scaffold is a Transport that serves the beginning of a connection only: once the
+// handshake is over, TLSConn goes on with what it names.
+type Scaffold interface {
+	// Handshaken gives the transport to go on with; itself, if it is still needed.
+	Handshaken() Transport
+}
+
+func withoutScaffolds(t Transport) Transport {
+	for {
+		s, ok := t.(Scaffold)
+		if !ok {
+			return t
+		}
+		next := s.Handshaken()
+		if next == t {
+			return t
+		}
+		t = next
+	}
+}
 
 // ConnectionState tells what was negotiated.
 func (c *TLSConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
@@ -79,14 +113,6 @@ func (c *TLSConn) SetDeadline(t time.Time) error { return c.shim.t.SetDeadline(t
 
 // SetReadDeadline implements Transport.
 func (c *TLSConn) SetReadDeadline(t time.Time) error { return c.shim.t.SetReadDeadline(t) }
-
-// Read implements Transport.
-func (c *TLSConn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	return c.tls.Read(p)
-}
 
 // Write encrypts p and hands its records over in few calls.
 func (c *TLSConn) Write(p []byte) (int, error) {
@@ -122,40 +148,38 @@ func (c *TLSConn) WriteBuffers(bufs [][]byte) (int64, error) {
 	return n, err
 }
 
+// pack writes full records, whatever the sizes of the buffers, and one with the
+// rest.
 func (c *TLSConn) pack(bufs [][]byte) (total int64, err error) {
-	var packed *Buffer
-	defer func() { packed.Release() }()
+	packed := GetBuffer(recordSize)
+	defer packed.Release()
 	have := 0
-	put := func() error {
-		n, err := c.tls.Write(packed.B[:have])
+	write := func(p []byte) error {
+		n, err := c.tls.Write(p)
 		total += int64(n)
-		have = 0
 		return err
 	}
 	for _, b := range bufs {
 		for len(b) > 0 {
-			if have == 0 && len(b) >= recordSize {
-				n, err := c.tls.Write(b)
-				total += int64(n)
-				if err != nil {
+			if whole := len(b) &^ (recordSize - 1); have == 0 && whole > 0 {
+				if err := write(b[:whole]); err != nil {
 					return total, err
 				}
-				break
+				b = b[whole:]
+				continue
 			}
-			if packed == nil {
-				packed = GetBuffer(recordSize)
-			}
-			n := copy(packed.B[have:], b)
+			n := copy(packed.B[have:recordSize], b)
 			b = b[n:]
 			if have += n; have == recordSize {
-				if err := put(); err != nil {
+				have = 0
+				if err := write(packed.B[:recordSize]); err != nil {
 					return total, err
 				}
 			}
 		}
 	}
 	if have > 0 {
-		err = put()
+		err = write(packed.B[:have])
 	}
 	return total, err
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,17 @@ func configs(t testing.TB) (server, client *tls.Config) {
 	t.Helper()
 	server, client = cert.TLS(t)
 	server.NextProtos, client.NextProtos = []string{"istio"}, []string{"istio"}
+	return server, client
+}
+
+// mutual asks the client for a certificate too: the server's own serves for both.
+func mutual(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
+	server, client = configs(t)
+	server.ClientAuth = tls.RequireAnyClientCert
+	// ServerTLS would clone it otherwise, and each clone has ticket keys of its own.
+	server.DynamicRecordSizingDisabled = true
+	client.Certificates = server.Certificates
 	return server, client
 }
 
@@ -54,7 +66,9 @@ func TestTLS(t *testing.T) {
 				t.Error("RawConn does not find the socket")
 			}
 			payload := bytes.Repeat([]byte("payload "), 40<<10) // 320 KiB: many records
-			go func() {
+			var sent sync.WaitGroup
+			defer sent.Wait() // the end is seen before CloseWrite returns
+			sent.Go(func() {
 				n, err := client.WriteBuffers([][]byte{[]byte("head "), payload[:10], payload[10:], []byte(" end")})
 				if err != nil || n != int64(len(payload)+9) {
 					t.Errorf("WriteBuffers = %d, %v", n, err)
@@ -65,7 +79,7 @@ func TestTLS(t *testing.T) {
 				if err := client.CloseWrite(); err != nil {
 					t.Error(err)
 				}
-			}()
+			})
 			got, err := io.ReadAll(server)
 			if want := "head " + string(payload) + " end" + string(payload); err != nil || string(got) != want {
 				t.Errorf("got %d bytes, %v; want %d, or they differ", len(got), err, len(want))
@@ -147,19 +161,6 @@ func TestTLSHandshakeContext(t *testing.T) {
 	defer cancel()
 	if err := rawio.ClientTLS(a, cc).Handshake(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("handshake with a silent peer: %v", err)
-	}
-}
-
-func BenchmarkTLSBulk(b *testing.B) {
-	client, server := tlsPairOnSockets(b)
-	go io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{server}, make([]byte, 64<<10))
-	p := make([]byte, 1<<20)
-	b.SetBytes(int64(len(p)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := client.Write(p); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
 

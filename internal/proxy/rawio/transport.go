@@ -2,6 +2,7 @@ package rawio
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -45,7 +46,7 @@ var Past = time.Unix(1, 0)
 // IsTimeout reports whether err comes from a deadline.
 func IsTimeout(err error) bool { return errors.Is(err, ErrDeadline) }
 
-// LazyReader is a Transport that borrows a buffer only when there is something
+// LazyReader is a reader that borrows a buffer only when there is something
 // to read, so that idle connections hold none.
 type LazyReader interface {
 	// ReadLazy waits until bytes can be read, takes a buffer of at least size
@@ -53,14 +54,15 @@ type LazyReader interface {
 	ReadLazy(size int) (*Buffer, int, error)
 }
 
-// ReadLazy reads once from t into a pooled buffer of at least size bytes. On an
-// error the buffer is nil.
-func ReadLazy(t Transport, size int) (*Buffer, int, error) {
-	if l, ok := t.(LazyReader); ok {
+// ReadLazy reads once from r, a Transport or something like it, into a pooled
+// buffer of at least size bytes; one that is no LazyReader waits with the buffer in
+// its hands. On an error the buffer is nil.
+func ReadLazy(r io.Reader, size int) (*Buffer, int, error) {
+	if l, ok := r.(LazyReader); ok {
 		return l.ReadLazy(size)
 	}
 	b := GetBuffer(size)
-	n, err := t.Read(b.B)
+	n, err := r.Read(b.B)
 	if n == 0 && err != nil {
 		b.Release()
 		return nil, 0, err

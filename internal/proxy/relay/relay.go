@@ -3,8 +3,8 @@
 // Upstream is opened at once, before the client has said anything: protocols in
 // which the server speaks first work. Each direction has a goroutine that copies,
 // or splices inside the kernel once a plain flow proved to be a bulk one; an idle
-// plain flow holds no buffers. A half-close is passed on, and the flow ends when both
-// directions have.
+// flow holds no buffers, with TLS neither. A half-close is passed on, a reset too,
+// and the flow ends when both directions have.
 package relay
 
 import (
@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
@@ -58,6 +57,9 @@ type Hooks struct {
 	// metadata is exchanged here, and up.Transport may be wrapped. An error ends the
 	// flow: with its reason if it is a stream.Reason, else with Internal. May be nil.
 	Connected func(down rawio.Transport, up *upstream.TCPConn) error
+	// Bytes counts the flow while it runs, for reports in between; nil: only Flow
+	// tells, at the end.
+	Bytes *Counters
 }
 
 // Flow is what a relayed connection came to.
@@ -75,12 +77,15 @@ type Flow struct {
 // Serve relays down until both sides have ended, and closes it. closing, which may
 // be nil, ends the flow with the reason that it delivers.
 func (r *Relay) Serve(down rawio.Transport, c *stream.Conn, cfg *config.TCP, h Hooks, closing <-chan stream.Reason) Flow {
-	f := &flow{r: r, down: down, conn: c, cfg: cfg, closing: closing}
+	f := &flow{r: r, down: down, conn: c, cfg: cfg, closing: closing, bytes: h.Bytes}
+	if f.bytes == nil {
+		f.bytes = new(Counters)
+	}
 	start := r.o.Now()
 	f.out.Reason = f.serve(h)
 	// The flow is over: a socket that cannot be closed in order is closed all the same.
 	_ = down.Close()
-	f.out.BytesReceived, f.out.BytesSent = f.toUp.Load(), f.toDown.Load()
+	f.out.BytesReceived, f.out.BytesSent = f.bytes.Bytes()
 	f.out.Upstream.BytesSent, f.out.Upstream.BytesRead = f.out.BytesReceived, f.out.BytesSent
 	f.out.Duration = r.o.Now().Sub(start)
 	return f.out
@@ -96,9 +101,10 @@ type flow struct {
 	cfg     *config.TCP
 	closing <-chan stream.Reason
 
-	out          Flow // of the serving goroutine
-	idle         timer.Timer
-	toUp, toDown atomic.Int64
+	bytes *Counters
+
+	out  Flow // of the serving goroutine
+	idle timer.Timer
 
 	mu      sync.Mutex
 	stopped bool          // guarded by mu
@@ -128,7 +134,8 @@ func (f *flow) serve(h Hooks) stream.Reason {
 		defer f.idle.Drop()
 	}
 	f.copyBoth()
-	up.CountBytes(f.toDown.Load(), f.toUp.Load())
+	received, sent := f.bytes.Bytes()
+	up.CountBytes(sent, received)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.why
@@ -174,11 +181,12 @@ func (f *flow) dial() (*upstream.TCPConn, error) {
 // copyBoth runs both directions to their ends.
 func (f *flow) copyBoth() {
 	var wg sync.WaitGroup
+	up := f.up.Transport // what wraps it would hide that it can be read lazily
 	wg.Go(func() {
-		f.direction(f.up, f.down, &f.toUp, stream.DownstreamGone, stream.UpstreamReset)
+		f.direction(up, f.down, &f.bytes.received, stream.DownstreamGone, stream.UpstreamReset)
 	})
 	wg.Go(func() {
-		f.direction(f.down, f.up, &f.toDown, stream.UpstreamReset, stream.DownstreamGone)
+		f.direction(f.down, up, &f.bytes.sent, stream.UpstreamReset, stream.DownstreamGone)
 	})
 	if f.closing == nil {
 		wg.Wait()
@@ -195,7 +203,10 @@ func (f *flow) copyBoth() {
 }
 
 // stop ends the flow; the first reason stays. Any goroutine.
-func (f *flow) stop(why stream.Reason) {
+func (f *flow) stop(why stream.Reason) { f.abort(why, nil) }
+
+// abort is stop with a reset for one side.
+func (f *flow) abort(why stream.Reason, reset rawio.Transport) {
 	f.mu.Lock()
 	again := f.stopped
 	if !again {
@@ -206,6 +217,9 @@ func (f *flow) stop(why stream.Reason) {
 		return
 	}
 	// Closing wakes both directions; the errors are theirs to see.
+	if reset != nil {
+		_ = rawio.Abort(reset)
+	}
 	_ = f.down.Close()
 	if f.up != nil {
 		_ = f.up.Transport.Close()

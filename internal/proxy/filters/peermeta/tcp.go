@@ -127,6 +127,21 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return c.Transport.Read(p)
 }
 
+// ReadLazy implements rawio.LazyReader.
+func (c *Conn) ReadLazy(size int) (*rawio.Buffer, int, error) {
+	if !c.begun {
+		if err := c.readFrame(); err != nil {
+			return nil, 0, err
+		}
+	}
+	if len(c.rest) == 0 {
+		return rawio.ReadLazy(c.Transport, size)
+	}
+	b := rawio.GetBuffer(size)
+	n, err := c.Read(b.B)
+	return b, n, err
+}
+
 func (c *Conn) readFrame() error {
 	buf := make([]byte, 0, 2<<10)
 	for {
