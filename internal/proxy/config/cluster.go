@@ -36,6 +36,7 @@ type Cluster struct {
 	MaxRequests     int           // per connection; 0: no limit
 	MaxConnDuration time.Duration
 	Protocol        UpstreamProtocol
+	HTTP2           HTTP2      // of connections that speak it
 	SourceAddr      netip.Addr // upstream_bind_config; invalid: any
 	UseHTTPHeader   bool       // original_dst_lb_config.use_http_header
 	KeepAlive       *KeepAlive

@@ -16,3 +16,13 @@ func ParseHeaderMatches(filter string, ms []*routev3.HeaderMatcher) ([]HeaderMat
 	}
 	return list, nil
 }
+
+// Repeatable is a FilterBuilder whose filter may stand in a chain several times,
+// each time with its own configuration. All share one slot, and so what a route
+// overrides.
+type Repeatable interface{ Repeatable() bool }
+
+func repeatable(b FilterBuilder) bool {
+	r, ok := b.(Repeatable)
+	return ok && r.Repeatable()
+}

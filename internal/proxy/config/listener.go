@@ -71,9 +71,12 @@ type FilterChain struct {
 	// PeerExchange is set by the istio.metadata_exchange network filter: TCP peers
 	// that negotiated ALPN istio-peer-exchange send their metadata first.
 	PeerExchange bool
-	HTTP         *HTTP // exactly one of HTTP and TCP is set
-	TCP          *TCP
-	Metadata     Metadata
+	// Access are the envoy.filters.network.rbac filters, in order: all must allow a
+	// connection.
+	Access   []*Access
+	HTTP     *HTTP // exactly one of HTTP and TCP is set
+	TCP      *TCP
+	Metadata Metadata
 	// Runtime is the proxy's own node for the chain, set when it is built.
 	Runtime any
 }
@@ -91,6 +94,7 @@ type HTTP struct {
 	PassServer  bool   // server_header_transformation PASS_THROUGH
 	HTTP10      bool   // accept_http_10
 	DefaultHost string // default_host_for_http_10
+	HTTP2       HTTP2  // http2_protocol_options
 	// UseRemoteAddress: this is the edge: x-forwarded-for is appended to and
 	// internal headers of clients are removed.
 	UseRemoteAddress  bool

@@ -8,6 +8,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
@@ -149,9 +150,27 @@ func parseRouteTimeouts(s *scope, f *Forward, m *routev3.RouteAction) error {
 	if m.GetIdleTimeout() != nil && f.IdleTimeout == 0 {
 		f.IdleTimeout = neverIdle // an explicit 0 switches the connection manager's off
 	}
-	at := s.at("max_stream_duration").at("max_stream_duration")
-	f.MaxDuration, err = duration(at, m.GetMaxStreamDuration().GetMaxStreamDuration(), 0)
+	if f.GRPCTimeout, err = parseGRPCDeadline(s, "max_grpc_timeout", m.GetMaxGrpcTimeout(), "grpc_timeout_offset", m.GetGrpcTimeoutOffset()); err != nil {
+		return err
+	}
+	whole, at := m.GetMaxStreamDuration(), s.at("max_stream_duration")
+	if f.MaxDuration, err = duration(at.at("max_stream_duration"), whole.GetMaxStreamDuration(), 0); err != nil {
+		return err
+	}
+	f.GRPCDuration, err = parseGRPCDeadline(at, "grpc_timeout_header_max", whole.GetGrpcTimeoutHeaderMax(), "grpc_timeout_header_offset", whole.GetGrpcTimeoutHeaderOffset())
 	return err
+}
+
+// parseGRPCDeadline reads how grpc-timeout is honoured: not at all where the maximum
+// is not given; one of 0 is no maximum.
+func parseGRPCDeadline(s *scope, maxName string, limit *durationpb.Duration, offsetName string, offset *durationpb.Duration) (GRPCDeadline, error) {
+	g := GRPCDeadline{On: limit != nil}
+	var err error
+	if g.Max, err = duration(s.at(maxName), limit, 0); err != nil {
+		return g, err
+	}
+	g.Offset, err = duration(s.at(offsetName), offset, 0)
+	return g, err
 }
 
 func (p *parser) mirrors(s *scope, list []*routev3.RouteAction_RequestMirrorPolicy) ([]Mirror, error) {

@@ -78,6 +78,11 @@ func (p *parser) networkFilter(s *scope, dir stream.Direction, f *listenerv3.Fil
 		if err = e.into(s, m); err == nil {
 			c.TCP, err = p.tcp(s, m)
 		}
+	case networkRBAC:
+		var a *Access
+		if a, err = networkAccess(s, e); err == nil {
+			c.Access = append(c.Access, a)
+		}
 	case tcpMetadataExchange:
 		c.PeerExchange = true
 		err = checkPeerExchange(s, e)

@@ -41,6 +41,9 @@ func (p *parser) http(s *scope, dir stream.Direction, m *hcmv3.HttpConnectionMan
 		}
 	}
 	var err error
+	if h.HTTP2, err = parseHTTP2(s.at("http2_protocol_options"), m.GetHttp2ProtocolOptions()); err != nil {
+		return nil, err
+	}
 	if h.AccessLogs, err = parseAccessLogs(s, m.GetAccessLog(), false); err != nil {
 		return nil, err
 	}
@@ -234,7 +237,7 @@ func (p *parser) httpFilters(s *scope, dir stream.Direction, h *HTTP, list []*hc
 			}
 			return at.errorf("filter %q of type %s is not supported by this proxy", f.GetName(), e.short())
 		}
-		if used[slot] {
+		if used[slot] && !repeatable(b) {
 			return at.errorf("a chain holds filter %s only once in this proxy", b.Name())
 		}
 		used[slot] = true

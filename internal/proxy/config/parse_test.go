@@ -262,6 +262,21 @@ func TestClusterKinds(t *testing.T) {
 			}},
 		{"downstream protocol", `{"name": "c", "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "common_http_protocol_options": {"idle_timeout": "0s"}, "use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": {}}}}}`,
 			func(c *Cluster) bool { return c.Protocol == SpeakDownstream && c.IdleTimeout < 0 }},
+		{"HTTP/2", `{"name": "c", "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+			"common_http_protocol_options": {"max_connection_duration": "60s", "max_requests_per_connection": 9},
+			"explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 50, "initial_stream_window_size": 70000, "initial_connection_window_size": 100000,
+				"connection_keepalive": {"interval": "30s", "timeout": "5s"}, "allow_connect": true}}}}}`,
+			func(c *Cluster) bool {
+				return c.Protocol == SpeakHTTP2 && c.HTTP2 == HTTP2{50, 70000, 100000, 30 * time.Second, 5 * time.Second} &&
+					c.MaxRequests == 9 && c.MaxConnDuration == time.Minute
+			}},
+		{"HTTP/2 in the old fields", `{"name": "c", "http2_protocol_options": {"max_concurrent_streams": 7}, "common_http_protocol_options": {"idle_timeout": "5s"}, "max_requests_per_connection": 3}`,
+			func(c *Cluster) bool {
+				return c.Protocol == SpeakHTTP2 && c.HTTP2.MaxStreams == 7 && c.IdleTimeout == 5*time.Second && c.MaxRequests == 3
+			}},
+		{"negotiated", `{"name": "c", "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+			"auto_config": {"http_protocol_options": {}, "http2_protocol_options": {"max_concurrent_streams": 8}}}}}`,
+			func(c *Cluster) bool { return c.Protocol == SpeakALPN && c.HTTP2.MaxStreams == 8 }},
 		{"client TLS defaults", `{"name": "c", "transport_socket": {"name": "t", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}}}`,
 			func(c *Cluster) bool {
 				return c.TLS.Common.MinVersion == tls.VersionTLS12 && c.TLS.Common.MaxVersion == tls.VersionTLS12

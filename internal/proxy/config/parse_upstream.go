@@ -72,6 +72,10 @@ func parseProtocol(s *scope, c *Cluster, m *clusterv3.Cluster) error {
 	if m.GetHttp2ProtocolOptions() != nil {
 		c.Protocol = SpeakHTTP2
 	}
+	var err error
+	if c.HTTP2, err = parseHTTP2(s.at("http2_protocol_options"), m.GetHttp2ProtocolOptions()); err != nil {
+		return err
+	}
 	if m.GetProtocolSelection() == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL {
 		c.Protocol = SpeakDownstream
 	}
@@ -110,23 +114,28 @@ func parseHTTPOptions(s *scope, c *Cluster, o *upstreamsv3.HttpProtocolOptions) 
 		}
 	}
 	var http1 *corev3.Http1ProtocolOptions
+	var http2 *corev3.Http2ProtocolOptions
 	switch p := o.GetUpstreamProtocolOptions().(type) {
 	case *upstreamsv3.HttpProtocolOptions_ExplicitHttpConfig_:
 		http1 = p.ExplicitHttpConfig.GetHttpProtocolOptions()
 		c.Protocol = SpeakHTTP11
-		if p.ExplicitHttpConfig.GetHttp2ProtocolOptions() != nil {
+		if http2 = p.ExplicitHttpConfig.GetHttp2ProtocolOptions(); http2 != nil {
 			c.Protocol = SpeakHTTP2
 		}
 	case *upstreamsv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
-		http1 = p.UseDownstreamProtocolConfig.GetHttpProtocolOptions()
+		http1, http2 = p.UseDownstreamProtocolConfig.GetHttpProtocolOptions(), p.UseDownstreamProtocolConfig.GetHttp2ProtocolOptions()
 		c.Protocol = SpeakDownstream
 	case *upstreamsv3.HttpProtocolOptions_AutoConfig:
-		http1 = p.AutoConfig.GetHttpProtocolOptions()
+		http1, http2 = p.AutoConfig.GetHttpProtocolOptions(), p.AutoConfig.GetHttp2ProtocolOptions()
 		c.Protocol = SpeakALPN
 	default:
 		return s.errorf("says no protocol")
 	}
 	if err := checkHeaderCase(s.at("header_key_format"), http1.GetHeaderKeyFormat()); err != nil {
+		return err
+	}
+	var err error
+	if c.HTTP2, err = parseHTTP2(s.at("http2_protocol_options"), http2); err != nil {
 		return err
 	}
 	return parsePool(s.at("common_http_protocol_options"), c, o.GetCommonHttpProtocolOptions())

@@ -101,6 +101,9 @@ type StringMatch struct {
 	Value    string         // lower case if CaseFold
 	Regex    *regexp.Regexp // must match the whole value
 	CaseFold bool
+	// Plain, where it is set, decides on values without a line feed as Regex does,
+	// much faster.
+	Plain *StringMatch
 }
 
 // StringKind is the kind of a string match.
@@ -117,7 +120,7 @@ const (
 
 // HeaderMatch is envoy.config.route.v3.HeaderMatcher. Name may be a pseudo-header
 // (":method", ":path", ":authority", ":scheme"). Several values of one field are
-// matched joined by ",", as Envoy does.
+// matched one by one, as Envoy does since GHSA-ghc4-35x6-crw5.
 type HeaderMatch struct {
 	Name           stream.Name
 	Value          StringMatch // Kind StringAny: present_match true
@@ -178,12 +181,21 @@ type Forward struct {
 	Timeout        time.Duration // 0: none (the parser applies Envoy's default of 15 s where the field is unset)
 	IdleTimeout    time.Duration // 0: the connection manager's; negative: none
 	MaxDuration    time.Duration // 0: none
+	GRPCTimeout    GRPCDeadline  // max_grpc_timeout: for gRPC requests, in place of Timeout
+	GRPCDuration   GRPCDeadline  // max_stream_duration's grpc_timeout_header_max: with the field, in place of MaxDuration
 	Retry          *Retry        // nil: no retries
 	Mirrors        []Mirror
 	Upgrades       []string // upgrade_configs of the route; nil: the connection manager's
 	HashPolicy     []HashPolicy
 	Priority       uint8
 	NotFoundStatus int // status when the cluster does not exist: 503, or 404, 500
+}
+
+// GRPCDeadline says how the grpc-timeout field of a request bounds it.
+type GRPCDeadline struct {
+	On     bool
+	Max    time.Duration // 0: as long as the field says
+	Offset time.Duration // is taken off, where something is left
 }
 
 // WeightedCluster is one destination.

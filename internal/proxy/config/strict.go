@@ -39,7 +39,7 @@ func has(read, asWhole, ignored string) fields {
 }
 
 // known holds every message that parsing meets. It is never changed.
-var known = merge(listenerFields, httpFields, routeFields, clusterFields, endpointFields, tlsFields, sharedFields)
+var known = merge(listenerFields, httpFields, http2Fields, routeFields, clusterFields, endpointFields, tlsFields, sharedFields, rbacFields)
 
 func merge(tables ...table) table {
 	all := table{}

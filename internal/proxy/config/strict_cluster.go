@@ -8,8 +8,8 @@ var clusterFields = table{
 		`name type eds_cluster_config connect_timeout lb_policy load_assignment max_requests_per_connection circuit_breakers
 		common_http_protocol_options dns_refresh_rate dns_lookup_family outlier_detection upstream_bind_config
 		ring_hash_lb_config maglev_lb_config original_dst_lb_config least_request_lb_config round_robin_lb_config
-		common_lb_config upstream_connection_options filters protocol_selection`,
-		`transport_socket_matches transport_socket metadata typed_extension_protocol_options http_protocol_options http2_protocol_options
+		common_lb_config upstream_connection_options filters protocol_selection http2_protocol_options`,
+		`transport_socket_matches transport_socket metadata typed_extension_protocol_options http_protocol_options
 		typed_dns_resolver_config`,
 		`alt_stat_name stats_matcher per_connection_buffer_limit_bytes per_connection_buffer_high_watermark_timeout dns_jitter
 		dns_failure_refresh_rate respect_dns_ttl wait_for_warm_on_init cleanup_interval ignore_health_on_host_removal
@@ -47,9 +47,9 @@ var clusterFields = table{
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": has(
 		`common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config`, ``, ``),
 	"envoy.config.core.v3.UpstreamHttpProtocolOptions":                               has(`auto_sni`, ``, ``),
-	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      has(`http_protocol_options`, `http2_protocol_options`, ``),
-	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": has(`http_protocol_options`, `http2_protocol_options`, ``),
-	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig":          has(`http_protocol_options`, `http2_protocol_options`, ``),
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      has(`http_protocol_options http2_protocol_options`, ``, ``),
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": has(`http_protocol_options http2_protocol_options`, ``, ``),
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig":          has(`http_protocol_options http2_protocol_options`, ``, ``),
 }
 
 var endpointFields = table{

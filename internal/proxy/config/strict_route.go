@@ -24,10 +24,11 @@ var routeFields = table{
 	"envoy.config.route.v3.RouteAction": has(
 		`cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite
 		host_rewrite_literal auto_host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy
-		request_mirror_policies priority hash_policy upgrade_configs max_stream_duration`,
-		``, `max_grpc_timeout grpc_timeout_offset early_data_policy`),
+		request_mirror_policies priority hash_policy upgrade_configs max_stream_duration
+		max_grpc_timeout grpc_timeout_offset`,
+		``, `early_data_policy`),
 	"envoy.config.route.v3.RouteAction.MaxStreamDuration": has(
-		`max_stream_duration`, ``, `grpc_timeout_header_max grpc_timeout_header_offset`),
+		`max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset`, ``, ``),
 	"envoy.config.route.v3.RouteAction.UpgradeConfig": has(`upgrade_type enabled`, ``, ``),
 	"envoy.config.route.v3.WeightedCluster":           has(`clusters total_weight`, ``, `runtime_key_prefix`),
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": has(

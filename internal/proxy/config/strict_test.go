@@ -65,6 +65,9 @@ func TestNotSupported(t *testing.T) {
 		{"no router", "listener", hcm(`"http_filters": []`), "http_filters: does not end with the router"},
 		{"a filter twice", "listener", hcm(`"http_filters": [` + router + `,` + router + `]`), "http_filters[1]: a chain holds filter envoy.filters.http.router only once"},
 		{"via", "listener", hcm(`"via": "x"`), "typed_config.via: is not supported"},
+		{"streams of HTTP/2", "listener", hcm(`"http2_protocol_options": {"max_concurrent_streams": 0}`), "http2_protocol_options.max_concurrent_streams: 0 is not in"},
+		{"metadata of HTTP/2", "listener", hcm(`"http2_protocol_options": {"allow_metadata": true}`), "http2_protocol_options.allow_metadata: is not supported"},
+		{"keep-alive", "listener", hcm(`"http2_protocol_options": {"connection_keepalive": {"interval": "1s"}}`), "connection_keepalive.timeout: is not at least 1ms"},
 		{"tracing provider", "listener", hcm(`"tracing": {"provider": {"name": "zipkin"}}`), "tracing.provider: is not supported"},
 		{"http3", "listener", hcm(`"codec_type": "HTTP3"`), "codec_type: HTTP3 is not supported"},
 		{"log operator", "listener", hcm(`"access_log": [{"name": "f", "typed_config": {"@type": "` + typePrefix +
@@ -92,6 +95,11 @@ func TestNotSupported(t *testing.T) {
 		{"typed sans", "cluster", cluster(`"transport_socket": {"name": "t", "typed_config": {"@type": "` + typePrefix + `envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": {"validation_context": {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": "a"}}]}}}}`), "validation_context.match_typed_subject_alt_names: is not supported"},
 		{"cipher", "cluster", cluster(`"transport_socket": {"name": "t", "typed_config": {"@type": "` + typePrefix + `envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": {"tls_params": {"cipher_suites": ["ROT13"]}}}}`), `cipher_suites[0]: "ROT13"`},
 		{"locality weights", "cluster", cluster(`"common_lb_config": {"locality_weighted_lb_config": {}}`), "common_lb_config.locality_weighted_lb_config: is not supported"},
+		{"small window", "cluster", cluster(`"http2_protocol_options": {"initial_stream_window_size": 5}`), `http2_protocol_options.initial_stream_window_size: 5 is not in`},
+		{"small window in explicit options", "cluster", cluster(`"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {"@type": "` + typePrefix +
+			`envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": {"http2_protocol_options": {"initial_stream_window_size": 5}}}}`), `http2_protocol_options.initial_stream_window_size: 5 is not in`},
+		{"settings of HTTP/2", "cluster", cluster(`"http2_protocol_options": {"custom_settings_parameters": [{"identifier": 9, "value": 1}]}`), `custom_settings_parameters: is not supported`},
+		{"stream duration", "cluster", cluster(`"common_http_protocol_options": {"max_stream_duration": "5s"}`), `common_http_protocol_options.max_stream_duration: is not supported`},
 		{"maglev size", "cluster", cluster(`"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": "65536"}`), "not a prime"},
 		{"named endpoint", "endpoints", `{"cluster_name": "e", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "a.b", "port_value": 1}}}}]}]}`, "endpoint a.b is a name"},
 		{"drop overload", "endpoints", `{"cluster_name": "e", "policy": {"drop_overloads": [{}]}}`, `endpoints "e": policy.drop_overloads: is not supported`},

@@ -205,7 +205,7 @@ func parseString(s *scope, m *matcherv3.StringMatcher) (StringMatch, error) {
 		if err != nil {
 			return out, err
 		}
-		out.Kind, out.Regex = StringRegex, re
+		out.Kind, out.Regex, out.Plain = StringRegex, re, plainPattern(p.SafeRegex.GetRegex())
 		return out, nil
 	default:
 		return out, s.errorf("has no pattern")
@@ -217,6 +217,25 @@ func parseString(s *scope, m *matcherv3.StringMatcher) (StringMatch, error) {
 		out.Value = strings.ToLower(out.Value)
 	}
 	return out, nil
+}
+
+// plainPattern gives what the patterns "text.*", ".*text" and ".*text.*" mean on
+// one line, which Istio writes for namespaces and wildcards; nil for others.
+func plainPattern(p string) *StringMatch {
+	text, open := strings.CutPrefix(p, ".*")
+	text, ends := strings.CutSuffix(text, ".*")
+	if text == "" || regexp.QuoteMeta(text) != text {
+		return nil
+	}
+	switch {
+	case open && ends:
+		return &StringMatch{Kind: StringContains, Value: text}
+	case open:
+		return &StringMatch{Kind: StringSuffix, Value: text}
+	case ends:
+		return &StringMatch{Kind: StringPrefix, Value: text}
+	}
+	return &StringMatch{Kind: StringExact, Value: text}
 }
 
 // parseData reads inline data.

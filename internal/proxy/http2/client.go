@@ -92,11 +92,27 @@ func (c *ClientConn) free() int {
 	if c.stopped || c.spent {
 		return 0
 	}
+	return int(max(0, min(c.limit()-int64(len(c.streams)+c.reserved), int64(maxStreamID-c.nextID)/2)))
+}
+
+// limit is how many exchanges there may be at once. It is called with mu held.
+func (c *ClientConn) limit() int64 {
 	limit := int64(c.peer.maxStreams)
 	if c.o.MaxStreams > 0 {
 		limit = min(limit, int64(c.o.MaxStreams))
 	}
-	return int(max(0, min(limit-int64(len(c.streams)+c.reserved), int64(maxStreamID-c.nextID)/2)))
+	return limit
+}
+
+// settled implements settler.
+func (c *ClientConn) settled() {
+	if c.o.Room == nil {
+		return
+	}
+	c.mu.Lock()
+	limit := c.limit()
+	c.mu.Unlock()
+	c.o.Room(int(limit))
 }
 
 // Reusable implements stream.ClientConn.

@@ -73,6 +73,10 @@ type ClientOptions struct {
 	// further exchange because the server closed it or said so (GOAWAY). Exchanges
 	// under way may go on. It must not block.
 	Gone func()
+	// Room is called, on the reader's goroutine and without locks, when the server's
+	// settings came: how many exchanges the connection carries at once from now on. It
+	// must not block.
+	Room func(limit int)
 }
 
 func (l *Limits) defaults() {

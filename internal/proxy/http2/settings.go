@@ -31,6 +31,9 @@ func appendSetting(b []byte, id uint16, v uint32) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(b, id), v)
 }
 
+// settler is a side that is told, without locks, of new settings of the peer.
+type settler interface{ settled() }
+
 // settings takes in a SETTINGS frame.
 func (c *conn) settings(f *frame) error {
 	switch {
@@ -46,6 +49,11 @@ func (c *conn) settings(f *frame) error {
 	if f.has(flagAck) {
 		c.settingsAcked = true
 		return nil
+	}
+	// Each setting may touch every stream: a frame of thousands is work (5 was paid for
+	// the frame; nobody needs more than there are settings).
+	if err := c.budget.take(c.l.Now, len(f.payload)/6); err != nil {
+		return err
 	}
 	for p := f.payload; len(p) > 0; p = p[6:] {
 		if err := c.setting(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])); err != nil {

@@ -36,11 +36,10 @@ type Dial struct {
 	Endpoint netip.AddrPort
 	// ServerName is offered where the configuration names none; "" sends none.
 	ServerName string
-	// ALPN replaces the configured protocols where it is not nil.
-	ALPN []string
-	// HTTP says that HTTP/1.1 will be spoken: what this build cannot speak as HTTP
-	// ("h2", and the TCP-only "istio-peer-exchange") is not offered.
-	HTTP bool
+	// Speak says what will be spoken: other protocols are not offered.
+	Speak Speak
+	// ALPN replaces the configured protocols of HTTP where it is not nil.
+	ALPN *stream.ALPN
 }
 
 // NewClient checks the configuration and makes its context. Secrets need not be
@@ -61,7 +60,7 @@ func (c *Client) Config(d Dial) (*tls.Config, error) {
 		return nil, err
 	}
 	cfg := e.config.Clone()
-	cfg.NextProtos = c.alpn(d)
+	cfg.NextProtos = offer(c.cfg.Common.ALPN, d)
 	cfg.ServerName = c.cfg.SNI
 	if cfg.ServerName == "" {
 		cfg.ServerName = d.ServerName
@@ -91,24 +90,6 @@ func (c *Client) epoch() (*clientEpoch, error) {
 	cfg.VerifyConnection = v.verify
 	c.cur = &clientEpoch{epoch: e, config: cfg, sessions: tls.NewLRUClientSessionCache(maxSessions)}
 	return c.cur, nil
-}
-
-// alpn gives the protocols to offer.
-func (c *Client) alpn(d Dial) []string {
-	list := c.cfg.Common.ALPN
-	if d.ALPN != nil {
-		list = d.ALPN
-	}
-	if !d.HTTP {
-		return list
-	}
-	var out []string
-	for _, p := range list {
-		if p != "h2" && p != "istio-peer-exchange" {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 // Facts describes a completed handshake. Call it once per connection.

@@ -130,11 +130,3 @@ func (c *common) baseConfig(e *epoch) *tls.Config {
 	}
 	return cfg
 }
-
-// withoutH2 leaves out what this build cannot speak as HTTP.
-func withoutH2(alpn []string) []string {
-	if !slices.Contains(alpn, "h2") {
-		return alpn
-	}
-	return slices.DeleteFunc(slices.Clone(alpn), func(p string) bool { return p == "h2" })
-}

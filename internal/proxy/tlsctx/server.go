@@ -13,10 +13,9 @@ import (
 
 // ServerOptions are what a server context needs besides its configuration.
 type ServerOptions struct {
-	// HTTP says that the chain serves HTTP: "h2" is then not negotiated, since this
-	// build answers HTTP/2 with a refusal; clients that offer http/1.1 too keep
-	// working.
-	HTTP bool
+	// HTTP1 says that the chain serves HTTP/1.1 and nothing else (its codec_type):
+	// HTTP/2 is then not negotiated, whatever the configuration names.
+	HTTP1 bool
 	// PeerPEM fills stream.TLS.PeerPEM, for chains whose XFCC carries the
 	// certificate.
 	PeerPEM bool
@@ -55,8 +54,8 @@ func NewServer(cfg *config.DownstreamTLS, secrets Secrets, o ServerOptions) (*Se
 		return nil, fmt.Errorf("a client certificate is required but there is no validation context to check it")
 	}
 	s := &Server{common: c, require: cfg.RequireClient, alpn: cfg.Common.ALPN, peerPEM: o.PeerPEM}
-	if o.HTTP {
-		s.alpn = withoutH2(s.alpn)
+	if o.HTTP1 {
+		s.alpn = withoutHTTP2(s.alpn)
 	}
 	return s, nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
+	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/testkit/pipe"
 )
 
@@ -127,7 +128,7 @@ type pair struct {
 func newPair(t testing.TB, down *config.DownstreamTLS, up *config.UpstreamTLS) *pair {
 	p := &pair{t: t, serverS: &store{}, clntS: &store{}}
 	var err error
-	p.server, err = NewServer(down, p.serverS, ServerOptions{HTTP: true, PeerPEM: true})
+	p.server, err = NewServer(down, p.serverS, ServerOptions{PeerPEM: true})
 	check(t, err)
 	p.client, err = NewClient(up, p.clntS, nil)
 	check(t, err)
@@ -196,7 +197,7 @@ func (h *handshake) ok(t testing.TB) {
 
 func TestMutual(t *testing.T) {
 	p := meshPair(t, newAuthority(t))
-	h := p.shake(Dial{HTTP: true, ALPN: []string{"istio-http/1.1", "istio", "h2"}})
+	h := p.shake(Dial{Speak: HTTP1, ALPN: stream.NewALPN([]string{"istio-http/1.1", "istio"}, nil)})
 	h.ok(t)
 	f := p.server.Facts(h.serverSide)
 	if f.PeerURI != clientID || f.LocalURI != serverID || f.ALPN != "istio" || !f.Mutual || f.Version != tls.VersionTLS13 ||
@@ -325,12 +326,12 @@ func TestRevoked(t *testing.T) {
 // TestNoCommonALPN: as in Envoy, the handshake goes on without a protocol.
 func TestNoCommonALPN(t *testing.T) {
 	p := meshPair(t, newAuthority(t))
-	h := p.shake(Dial{ALPN: []string{"something"}})
+	h := p.shake(Dial{Speak: HTTP1, ALPN: stream.NewALPN([]string{"something"}, nil)})
 	h.ok(t)
 	if h.serverSide.NegotiatedProtocol != "" {
 		t.Errorf("negotiated %q", h.serverSide.NegotiatedProtocol)
 	}
-	if h := p.shake(Dial{ALPN: []string{"something"}}); !h.serverSide.DidResume {
+	if h := p.shake(Dial{Speak: HTTP1, ALPN: stream.NewALPN([]string{"something"}, nil)}); !h.serverSide.DidResume {
 		t.Error("the ticket of a connection without ALPN is of no use")
 	}
 }

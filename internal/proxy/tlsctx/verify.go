@@ -21,6 +21,7 @@ type verifier struct {
 	*common
 	*epoch
 	server bool // we are the server: the peer is a client
+	known  verified
 }
 
 // verify is tls.Config.VerifyConnection.
@@ -48,10 +49,14 @@ func (v *verifier) verify(cs tls.ConnectionState) error {
 }
 
 // chain verifies the peer's chain against the roots, the clock and the revocation
-// lists.
+// lists. What it has accepted it need not verify again before a certificate of it
+// expires.
 func (v *verifier) chain(certs []*x509.Certificate) error {
-	leaf, now := certs[0], v.now()
-	at := now
+	leaf, at := certs[0], v.now()
+	key := chainKey(certs)
+	if v.known.has(key, at) {
+		return nil
+	}
 	if v.cfg.AllowExpired {
 		at = clamp(at, leaf.NotBefore, leaf.NotAfter)
 	}
@@ -72,7 +77,13 @@ func (v *verifier) chain(certs []*x509.Certificate) error {
 	if err != nil {
 		return fmt.Errorf("peer certificate %s: %w", leafName(leaf), err)
 	}
-	return checkRevoked(v.crls, chains)
+	if err := checkRevoked(v.crls, chains); err != nil {
+		return err
+	}
+	if !v.cfg.AllowExpired {
+		v.known.add(key, chains)
+	}
+	return nil
 }
 
 func clamp(t, lo, hi time.Time) time.Time {

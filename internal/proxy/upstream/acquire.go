@@ -43,34 +43,69 @@ func (t *Tried) Reset() {
 // for one try of s: a pooled one, or a new one. It fills in s.Upstream. An error
 // is a *stream.Reply, or the reason with which the try was given up.
 func (h *Handle) Acquire(s *stream.Stream, t *Tried) (Lease, error) {
+	for range maxMoves {
+		l, err := h.try(s, t)
+		if err != errMoved {
+			return l, err
+		}
+	}
+	return Lease{}, h.none()
+}
+
+// maxMoves bounds how often a request follows the changes of a cluster.
+const maxMoves = 100
+
+// try is Acquire for one view of the cluster. Its error is errMoved where that was
+// replaced before there was a connection.
+func (h *Handle) try(s *stream.Stream, t *Tried) (Lease, error) {
 	v := h.view.Load()
-	s.Upstream.Cluster = h.name
+	up := &s.Upstream
+	up.Cluster = h.name
 	if v == nil {
 		return Lease{}, h.missing()
 	}
-	s.Upstream.ClusterNode = v.cfg
-	if why := unsupported(v.cfg); why != "" {
-		return Lease{}, stream.NewReply(0, stream.Reason{Code: stream.UnsupportedProtocol, Detail: why})
-	}
-	tg, err := h.choose(v, s, t)
+	up.ClusterNode = v.cfg
+	tg, err := h.target(v, s, t)
 	if err != nil {
 		return Lease{}, err
 	}
-	up := &s.Upstream
 	up.Endpoint, up.Host, up.TLS, up.ConnectTime = tg.endpoint, tg.endpoint.Addr, nil, 0
-	c, err := h.take(v, tg, s, t)
+	l, err := h.lease(v, tg, s, t)
 	if err != nil {
 		return Lease{}, err
 	}
 	h.stats.RqTotal.Add(1)
 	h.stats.RqActive.Add(1)
 	tg.host.stats.RqTotal.Add(1)
-	up.TLS, up.Local = c.tls, c.local
-	return Lease{conn: c, host: tg.host, priority: t.Priority & 1}, nil
+	up.TLS, up.Local = l.conn.tls, l.conn.local
+	return l, nil
 }
 
-// choose picks the endpoint of a try.
-func (h *Handle) choose(v *view, s *stream.Stream, t *Tried) (*target, error) {
+// maxOpens bounds how many connections are tried that turn out to take no exchange.
+const maxOpens = 8
+
+// lease takes connections to the target until one takes the exchange.
+func (h *Handle) lease(v *view, tg *target, s *stream.Stream, t *Tried) (Lease, error) {
+	l := Lease{host: tg.host, priority: t.Priority & 1}
+	want := wishOf(v.cfg, s, tg.link)
+	for range maxOpens {
+		p, err := h.take(v, tg, s, t, &want)
+		if err != nil {
+			return l, err
+		}
+		l.conn, l.answers = p.conn, p.answers
+		var openErr error
+		if l.ex, openErr = p.conn.cc.Open(s); openErr == nil {
+			return l, nil
+		}
+		h.refused(p, l.priority)
+	}
+	return l, stream.NewReply(0, stream.Reason{
+		Code: stream.UpstreamReset, Detail: fmt.Sprintf("%d connections to %s took no request", maxOpens, tg.endpoint.Addr)})
+}
+
+// target picks the endpoint of a try.
+func (h *Handle) target(v *view, s *stream.Stream, t *Tried) (*target, error) {
 	if v.cfg.Type == config.ClusterOriginalDst {
 		var header []byte
 		if v.cfg.UseHTTPHeader {
@@ -132,33 +167,33 @@ func (h *Handle) original(v *view, c *stream.Conn, header []byte) (*target, erro
 	return tg, nil
 }
 
-// take finds a connection to the target: an idle one, else a new one where the
+// take finds a connection to the target: one with a place, else a new one where the
 // breakers allow it, else whatever is given back.
-func (h *Handle) take(v *view, tg *target, s *stream.Stream, t *Tried) (*conn, error) {
+func (h *Handle) take(v *view, tg *target, s *stream.Stream, t *Tried, want *wish) (taken, error) {
 	lim, prio := &v.cfg.Breakers[t.Priority&1], t.Priority&1
-	want := wishOf(s, tg.link)
 	h.mu.Lock()
 	u := &h.usage[prio]
 	if u.requests >= lim.MaxRequests {
 		h.mu.Unlock()
-		return nil, h.overflow("max_requests", lim.MaxRequests)
+		return taken{}, h.overflow("max_requests", lim.MaxRequests)
 	}
-	for {
-		c := tg.host.takeIdle(tg.link, want)
-		if c == nil {
-			break
-		}
-		if c.cc.Reusable() {
-			h.attach(c, u)
+	if p := tg.host.find(tg.link, want); p != nil {
+		if got, ok := h.place(v, p); ok {
+			if got.conn.mux && got.conn.active > crowd {
+				h.grow(v, tg, p, prio)
+			}
+			h.attach(got.conn, u)
 			h.mu.Unlock()
-			return c, nil
+			return got, nil
 		}
-		h.detach(c)
-		closeLater(c, stream.Reason{Code: stream.UpstreamReset, Detail: "stale idle connection"})
+	}
+	if h.moved(h.view.Load(), tg, want.speak) {
+		h.mu.Unlock()
+		return taken{}, errMoved
 	}
 	if u.pending >= lim.MaxPending {
 		h.mu.Unlock()
-		return nil, h.overflow("max_pending_requests", lim.MaxPending)
+		return taken{}, h.overflow("max_pending_requests", lim.MaxPending)
 	}
 	u.pending++
 	h.stats.RqPendingTotal.Add(1)
@@ -166,16 +201,31 @@ func (h *Handle) take(v *view, tg *target, s *stream.Stream, t *Tried) (*conn, e
 	return h.waitOrDial(v, tg, s, t, want)
 }
 
-// attach counts a request on the connection. Called with mu held.
+// attach counts a request on a connection that has a place reserved for it. Called
+// with mu held.
 func (h *Handle) attach(c *conn, u *usage) {
 	u.requests++
-	c.host.active.Add(1)
-	c.served++
+	c.pool.host.active.Add(1)
+}
+
+// refused takes a request off a connection that did not take its exchange: it has
+// ended meanwhile, or its endpoint has lowered the limit, of which we are told at
+// any moment.
+func (h *Handle) refused(p taken, priority uint8) {
+	c := p.conn
+	usable := c.mux && c.cc.Reusable()
+	h.mu.Lock()
+	h.usage[priority].requests--
+	c.pool.host.active.Add(^uint32(0))
+	if usable && c.epoch == p.epoch {
+		c.limit = 0
+	}
+	h.give(c, usable)
 }
 
 // waitOrDial gets a connection for a request that is counted as pending. It is
 // called with mu held and releases it.
-func (h *Handle) waitOrDial(v *view, tg *target, s *stream.Stream, t *Tried, want wish) (*conn, error) {
+func (h *Handle) waitOrDial(v *view, tg *target, s *stream.Stream, t *Tried, want *wish) (taken, error) {
 	prio := t.Priority & 1
 	u, lim := &h.usage[prio], &v.cfg.Breakers[prio]
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -184,62 +234,65 @@ func (h *Handle) waitOrDial(v *view, tg *target, s *stream.Stream, t *Tried, wan
 	if steps == nil {
 		steps = s
 	}
-	var c *conn
-	var err error
-	if h.room(u, lim) {
-		u.conns++
-		tg.host.dialing++
-		h.mu.Unlock()
-		steps.Enter(cancelFunc(cancel))
-		c, err = h.open(ctx, v, tg, want, prio)
-	} else {
+	p := tg.host.pool(tg.link, want)
+	w := &waiter{view: v, target: tg, pool: p, priority: prio, got: make(chan grant, 1)}
+	switch shares := p.shares(); {
+	case shares && p.waiting < p.promised():
+		h.enqueue(w) // a connection is being made
+	case !h.room(u, lim, p):
 		h.stats.CxOverflow.Add(1)
-		w := &waiter{target: tg, wish: want, priority: prio, got: make(chan grant, 1)}
-		h.waiters = append(h.waiters, w)
-		h.mu.Unlock()
-		steps.Enter(cancelFunc(cancel))
-		c, err = h.await(ctx, v, w)
+		h.enqueue(w)
+	case shares:
+		h.enqueue(w)
+		h.dialShared(v, tg, p, prio)
+	default:
+		u.conns++
+		p.dials++
+		w.give(grant{})
 	}
+	h.mu.Unlock()
+	steps.Enter(cancelFunc(cancel))
+	got, err := h.await(ctx, w)
 	steps.Enter(nil)
-	if err == nil && c.served == 0 {
-		s.Upstream.ConnectTime = c.took
-	}
 
 	h.mu.Lock()
 	u.pending--
 	h.stats.RqPendingActive.Add(-1)
-	over := err == nil && u.requests >= lim.MaxRequests
-	if err == nil && !over {
-		h.attach(c, u)
+	if err != nil {
+		h.mu.Unlock()
+		if err == errMoved {
+			return taken{}, err
+		}
+		h.stats.RqPendingFail.Add(1)
+		return taken{}, h.failed(s, tg, err)
+	}
+	if u.requests >= lim.MaxRequests {
+		h.give(got.conn, true)
+		return taken{}, h.overflow("max_requests", lim.MaxRequests)
+	}
+	h.attach(got.conn, u)
+	if got.answers == 0 {
+		s.Upstream.ConnectTime = got.conn.took
 	}
 	h.mu.Unlock()
-	switch {
-	case over:
-		h.give(c, true)
-		return nil, h.overflow("max_requests", lim.MaxRequests)
-	case err != nil:
-		h.stats.RqPendingFail.Add(1)
-		return nil, h.failed(s, tg, err)
-	}
-	return c, nil
+	return got, nil
 }
 
-// room reports whether another connection may be made. At the limit, an idle
-// connection to another endpoint makes room. Called with mu held.
-func (h *Handle) room(u *usage, lim *config.Breakers) bool {
+// room reports whether another connection may be made for a pool. At the limit, an
+// unused connection of another one makes room. Called with mu held.
+func (h *Handle) room(u *usage, lim *config.Breakers, p *pool) bool {
 	if u.conns < lim.MaxConnections {
 		return true
 	}
 	for _, x := range h.hosts {
-		for i, c := range x.idle {
-			if &h.usage[c.priority] != u {
-				continue
+		for _, other := range x.pools {
+			for _, c := range other.unused() {
+				if other == p || &h.usage[c.priority] != u || !h.retireConn(c) {
+					continue
+				}
+				closeLater(c, placeTaken)
+				return u.conns < lim.MaxConnections
 			}
-			x.dropIdle(i)
-			h.detach(c)
-			h.settle(x)
-			closeLater(c, stream.Reason{Code: stream.UpstreamOverflow, Detail: "idle connection made room for another endpoint"})
-			return u.conns < lim.MaxConnections
 		}
 	}
 	return false

@@ -3,9 +3,11 @@ package upstream
 import (
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/proxy/tlsctx"
 )
 
 // apply takes a new version of the cluster. It comes into force at once if its
@@ -160,12 +162,14 @@ func (h *Handle) store(v *view) error {
 	if v.starting {
 		h.armSweep(v.cfg.SlowStart.Window / slowStartSteps)
 	}
-	closeConns(idle, stream.Reason{Code: stream.Draining, Detail: "the endpoint or its TLS context left the cluster"})
+	closeConns(idle, notServed)
 	return nil
 }
 
-// retire marks hosts that no view names, forgets those that nothing uses, and
-// returns the idle connections that must not be used again. Called with mu held.
+// retire marks hosts that no view names, forgets those that nothing uses, takes
+// connections that must not be used again out of the choice, sends requests that
+// wait for such elsewhere, and returns the connections that nobody uses. Called with
+// mu held.
 func (h *Handle) retire(v *view) []*conn {
 	named := make(map[*host]bool)
 	if v != nil {
@@ -174,22 +178,41 @@ func (h *Handle) retire(v *view) []*conn {
 			t.host.removed = false
 		}
 	}
-	anyAddr := v != nil && v.cfg.Type == config.ClusterOriginalDst
 	var gone []*conn
-	for addr, x := range h.hosts {
-		x.removed = !named[x] && !anyAddr
-		for i := len(x.idle) - 1; i >= 0; i-- {
-			if c := x.idle[i]; x.removed || !v.links.has(c.link) {
-				x.dropIdle(i)
+	for _, x := range h.hosts {
+		x.removed = !named[x] && (v == nil || !v.anyAddr())
+		for c := range x.conns {
+			if (x.removed || !v.uses(c.pool)) && h.retireConn(c) {
 				gone = append(gone, c)
-				h.detach(c)
 			}
+		}
+	}
+	h.remaining(func(w *waiter) bool {
+		moved := h.moved(v, w.target, w.pool.wish.speak)
+		if moved {
+			w.give(grant{err: errMoved})
+		}
+		return moved
+	})
+	for addr, x := range h.hosts {
+		for _, p := range slices.Clone(x.pools) {
+			h.settle(p)
 		}
 		if x.removed && !x.used() {
 			h.forget(addr, x)
 		}
 	}
 	return gone
+}
+
+// errMoved ends the wait for an endpoint that has left the cluster: another one is
+// chosen.
+var errMoved = errors.New("the endpoint left the cluster")
+
+// moved reports whether the target is not one of view v any more, or not spoken to in
+// this way. Called with mu held.
+func (h *Handle) moved(v *view, tg *target, speak tlsctx.Speak) bool {
+	return v == nil || tg.host.removed || h.hosts[tg.host.addr] != tg.host || !v.links.has(tg.link) || !speaks(v.cfg, speak)
 }
 
 // forget drops the state of an endpoint. Called with mu held.
@@ -209,10 +232,6 @@ func (h *Handle) remove() {
 	h.mu.Lock()
 	h.view.Store(nil)
 	idle := h.retire(nil)
-	for _, w := range h.waiters {
-		w.give(grant{err: h.missing()})
-	}
-	h.waiters = nil
 	h.mu.Unlock()
 	closeConns(idle, stream.Reason{Code: stream.Draining, Detail: "the cluster was removed"})
 }

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
-	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/http1"
+	"github.com/lateen-mesh/lateen/internal/proxy/http2"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/proxy/tlsctx"
@@ -35,7 +36,7 @@ func (e *connectError) Unwrap() error { return e.err }
 // connect makes a connection to the target: socket, then TLS where its link asks
 // for it, both within the cluster's connect time-out. An error is a *connectError,
 // or the cause with which ctx was cancelled.
-func (h *Handle) connect(ctx context.Context, v *view, tg *target, want wish, http bool) (rawio.Transport, *stream.TLS, error) {
+func (h *Handle) connect(ctx context.Context, v *view, tg *target, want *wish) (rawio.Transport, *stream.TLS, error) {
 	limit := v.cfg.ConnectTimeout
 	if limit <= 0 {
 		limit = connectDefault
@@ -50,7 +51,7 @@ func (h *Handle) connect(ctx context.Context, v *view, tg *target, want wish, ht
 	if tg.link.tls == nil {
 		return t, nil, nil
 	}
-	c, err := h.secure(ctx, tg, t, want, http)
+	c, err := h.secure(ctx, tg, t, want)
 	if err != nil {
 		h.stats.SSLFail.Add(1)
 		// The handshake's error counts; closing a broken socket can add nothing.
@@ -65,16 +66,49 @@ func (h *Handle) connect(ctx context.Context, v *view, tg *target, want wish, ht
 	return c, facts, nil
 }
 
-func (h *Handle) secure(ctx context.Context, tg *target, t rawio.Transport, want wish, http bool) (*rawio.TLSConn, error) {
-	cfg, err := tg.link.tls.Config(tlsctx.Dial{Endpoint: tg.endpoint.Addr, ServerName: want.sni, ALPN: want.alpn, HTTP: http})
+func (h *Handle) secure(ctx context.Context, tg *target, t rawio.Transport, want *wish) (*rawio.TLSConn, error) {
+	cfg, err := tg.link.tls.Config(tlsctx.Dial{Endpoint: tg.endpoint.Addr, ServerName: want.sni, Speak: want.speak, ALPN: want.alpn})
 	if err != nil {
 		return nil, err
 	}
-	c := rawio.ClientTLS(t, cfg)
-	if err := c.Handshake(ctx); err != nil {
+	c, err := h.m.gate.Client(ctx, t, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%w (offered %s)", err, protocolList(cfg.NextProtos))
+	}
+	if err := checkSpoken(want.speak, c.ConnectionState().NegotiatedProtocol); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+func protocolList(alpn []string) string {
+	if len(alpn) == 0 {
+		return "no protocol"
+	}
+	return strings.Join(alpn, ", ")
+}
+
+// checkSpoken refuses a connection on which the endpoint will speak something else
+// than was wished. One that has negotiated nothing is taken at our word, as in
+// Envoy.
+func checkSpoken(want tlsctx.Speak, alpn string) error {
+	p, known := tlsctx.Spoken(alpn)
+	switch {
+	case known && want == tlsctx.HTTP2 && p != stream.HTTP2:
+		return fmt.Errorf("the endpoint negotiated %q where HTTP/2 is to be spoken", alpn)
+	case known && want == tlsctx.HTTP1 && p == stream.HTTP2:
+		return fmt.Errorf("the endpoint negotiated %q where HTTP/1.1 is to be spoken", alpn)
+	}
+	return nil
+}
+
+// multiplexes reports whether a connection that was made for a wish speaks HTTP/2.
+func multiplexes(want *wish, facts *stream.TLS) bool {
+	if want.speak != tlsctx.Negotiated {
+		return want.speak == tlsctx.HTTP2
+	}
+	p, _ := tlsctx.Spoken(facts.ALPN)
+	return p == stream.HTTP2
 }
 
 // connectFailure tells a time-out and a cancelled try from a failure.
@@ -113,51 +147,20 @@ func (m *Manager) dial(ctx context.Context, d Dialing) (rawio.Transport, error) 
 	return c, nil
 }
 
-// open makes a pooled connection whose place is counted already (usage.conns,
-// host.dialing), and gives the place back if that fails.
-func (h *Handle) open(ctx context.Context, v *view, tg *target, want wish, priority uint8) (*conn, error) {
-	start := h.m.o.Now()
-	t, facts, err := h.connect(ctx, v, tg, want, true)
-	x := tg.host
-	if err != nil {
-		h.countFailure(x, err)
-		h.mu.Lock()
-		h.usage[priority].conns--
-		x.dialing--
-		h.settle(x)
-		h.grant()
-		h.mu.Unlock()
-		return nil, err
-	}
-	c := &conn{host: x, link: tg.link, wish: want, priority: priority, tls: facts, local: t.LocalAddr()}
-	c.took = h.m.o.Now().Sub(start)
-	if v.cfg.MaxConnDuration > 0 {
-		c.born = start
-	}
-	c.idleTimer.Init(h.m.o.Timer, func() { h.expire(c) })
-	h.mu.Lock()
-	x.dialing--
-	x.conns[c] = struct{}{}
-	closed := h.closed
-	h.mu.Unlock()
-	h.stats.CxTotal.Add(1)
-	h.stats.CxActive.Add(1)
-	x.stats.CxTotal.Add(1)
-	x.stats.CxActive.Add(1)
-	c.cc = h.m.codec(t, func() { h.gone(c) })
-	if closed {
-		h.drop(c, stream.Reason{Code: stream.Draining, Detail: "the proxy ends"})
-		return nil, stream.Reason{Code: stream.Draining, Detail: "the proxy ends"}
-	}
-	return c, nil
-}
-
 // codec makes the HTTP side of a connection.
-func (m *Manager) codec(t rawio.Transport, hangup func()) stream.ClientConn {
-	if m.o.Codec != nil {
-		return m.o.Codec(t, hangup)
+func (h *Handle) codec(t rawio.Transport, v *view, c *conn) stream.ClientConn {
+	gone := func() { h.gone(c) }
+	if !c.mux {
+		return http1.NewClientConn(t, http1.ClientOptions{Watch: h.m.o.Watch, Gone: gone})
 	}
-	return http1.NewClientConn(t, http1.ClientOptions{Watch: m.o.Watch, Gone: hangup})
+	o := &v.cfg.HTTP2
+	return http2.NewClientConn(t, http2.ClientOptions{
+		Limits: http2.Limits{
+			StreamWindow: o.StreamWindow, ConnWindow: o.ConnWindow, KeepAlive: o.PingAfter, KeepAliveTimeout: o.PingTimeout,
+			Now: h.m.o.Now, Log: h.m.o.Log,
+		},
+		MaxStreams: o.MaxStreams, Gone: gone, Room: func(limit int) { h.told(c, limit) },
+	})
 }
 
 func (h *Handle) countFailure(x *host, err error) {
@@ -182,12 +185,4 @@ func (h *Handle) failed(s *stream.Stream, tg *target, err error) error {
 	s.Upstream.FailureError = ce.Error()
 	tg.host.stats.RqError.Add(1)
 	return stream.NewReply(0, stream.Reason{Code: ce.code, Detail: ce.Error()})
-}
-
-// unsupported says why a cluster's protocol cannot be spoken; "" if it can.
-func unsupported(cfg *config.Cluster) string {
-	if cfg.Protocol == config.SpeakHTTP2 {
-		return "cluster " + cfg.Name + " asks for HTTP/2, which this proxy does not speak yet"
-	}
-	return ""
 }

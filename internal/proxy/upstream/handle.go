@@ -37,6 +37,7 @@ type Handle struct {
 // usage is what breakers count, exactly.
 type usage struct {
 	conns, pending, requests, retries uint32
+	yielding                          uint32 // of conns: those that leave for another endpoint's sake
 }
 
 // Name is the cluster's name.

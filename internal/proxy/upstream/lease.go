@@ -4,11 +4,14 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
 
-// Lease is a connection for one try. It is given back once, with Release.
+// Lease is a place on a connection for one try. It is opened once, and given back
+// once, with Release, after the exchange was released.
 type Lease struct {
 	conn     *conn
 	host     *host
+	ex       stream.Exchange
 	priority uint8
+	answers  int // that the connection had brought before
 }
 
 // Outcome is what a try came to.
@@ -18,30 +21,56 @@ type Outcome struct {
 	// Reason is why the try ended where it did not end with a complete answer.
 	Reason stream.Code
 	// Reusable is what the exchange's Release reported: false for an exchange that was
-	// cut short.
+	// cut short. On a connection that carries many it says nothing of the connection.
 	Reusable bool
 }
 
-// Open starts the exchange on the connection. An error means that nothing was
-// sent: another connection may be tried.
-func (l Lease) Open(s *stream.Stream) (stream.Exchange, error) { return l.conn.cc.Open(s) }
+// Open gives the exchange, which Acquire has opened: a connection that takes no
+// exchange is not leased.
+func (l Lease) Open(*stream.Stream) (stream.Exchange, error) { return l.ex, nil }
 
-// Fresh reports whether this is the connection's first exchange. On a connection
-// that served before, a reset may only mean that it was idle for too long.
-func (l Lease) Fresh() bool { return l.conn.served <= 1 }
+// Fresh reports whether the connection had brought no answer before this try, and is
+// still in use. On another one a request that was not sent says little of its
+// endpoint: the connection was idle for too long, or its endpoint was about to end
+// it (GOAWAY).
+func (l Lease) Fresh() bool {
+	if l.answers > 0 || !l.conn.mux {
+		return l.answers == 0
+	}
+	h := l.host.cluster
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !l.conn.spent
+}
 
-// Release gives the connection back, counts the outcome and lets outlier
-// detection see it.
+// Release gives the place back, counts the outcome and lets outlier detection see
+// it.
 func (l Lease) Release(o Outcome) {
-	h, x := l.host.cluster, l.host
+	h, x, c := l.host.cluster, l.host, l.conn
 	x.active.Add(^uint32(0))
 	h.stats.RqActive.Add(-1)
 	h.count(x, o)
+	// A connection that carries many tells by itself when it takes no more.
+	reusable := c.mux || o.Reusable && c.cc.Reusable()
 	h.mu.Lock()
 	h.usage[l.priority].requests--
-	h.mu.Unlock()
-	h.give(l.conn, o.Reusable)
+	if o.Status > 0 {
+		c.answers++
+	} else if c.mux && timedOut(o.Reason) && c.answers == l.answers {
+		// No answer to anybody in all that time: the path may be dead, and would take down
+		// all that comes after.
+		c.leave()
+	}
+	h.give(c, reusable)
 	h.observe(x, o)
+}
+
+func timedOut(why stream.Code) bool {
+	switch why {
+	case stream.RouteTimeout, stream.PerTryTimeout, stream.MaxDuration, stream.IdleTimeout:
+		return true
+	}
+	return false
 }
 
 // count adds the outcome to the statistics.
@@ -55,11 +84,11 @@ func (h *Handle) count(x *host, o Outcome) {
 		}
 		return
 	}
-	switch o.Reason {
-	case stream.DownstreamGone, stream.DownstreamProtocol, stream.Draining:
+	switch why := o.Reason; {
+	case why == stream.DownstreamGone, why == stream.DownstreamProtocol, why == stream.Draining:
 		h.stats.RqCancelled.Add(1)
 		h.stats.RqTxReset.Add(1)
-	case stream.RouteTimeout, stream.PerTryTimeout, stream.MaxDuration, stream.IdleTimeout:
+	case timedOut(why):
 		h.stats.RqTxReset.Add(1)
 		x.stats.RqTimeout.Add(1)
 		x.stats.RqError.Add(1)
@@ -69,70 +98,52 @@ func (h *Handle) count(x *host, o Outcome) {
 	}
 }
 
-// give puts a connection back, hands it to a waiter, or closes it.
+// give takes a place on a connection back: for a request that waits, for the next
+// one, or to close the connection. It is called with mu held and releases it.
 func (h *Handle) give(c *conn, reusable bool) {
+	c.active--
 	v := h.view.Load()
-	why := stream.Reason{Code: stream.None, Detail: "the connection is not reusable"}
-	if reusable && !c.cc.Reusable() {
-		reusable = false
-	}
-	if reusable && v != nil {
-		reusable, why = h.mayReuse(c)
-	}
-	h.mu.Lock()
-	if c.lost {
-		reusable = false
-	}
-	if v == nil || c.host.removed || h.closed || !v.links.has(c.link) {
-		reusable = false
-		why = stream.Reason{Code: stream.Draining, Detail: "the endpoint or its TLS context left the cluster"}
-	}
-	if reusable && len(h.waiters) > 0 {
-		if h.handOver(c) {
-			h.mu.Unlock()
-			return
+	why := h.fate(v, c, reusable)
+	if why == nil {
+		if !c.mux {
+			c.idle = true
+			c.pool.idle = append(c.pool.idle, c)
 		}
-		if h.waits(c) && h.usage[c.priority].conns >= h.limits(c.priority).MaxConnections {
-			reusable = false // its place is needed for another endpoint
-			why = stream.Reason{Code: stream.UpstreamOverflow, Detail: "its place was needed for another endpoint"}
+		if len(h.waiters) > 0 {
+			h.serve(c.pool)
+			if (c.mux || c.active == 0) && !c.spent && h.crowdedOut(c) {
+				why = &placeTaken
+			} else {
+				h.grant()
+			}
 		}
 	}
-	if reusable {
-		c.idle = true
-		c.host.idle = append(c.host.idle, c)
+	if why == nil {
+		idle := c.active == 0 && !c.spent
 		h.mu.Unlock()
-		h.armIdle(c, v)
+		if idle && v.cfg.IdleTimeout > 0 {
+			c.idleTimer.Arm(v.cfg.IdleTimeout)
+		}
 		return
 	}
-	h.detach(c)
-	h.settle(c.host)
+	closing := h.retireConn(c)
 	h.grant()
 	h.mu.Unlock()
-	c.idleTimer.Drop()
-	c.cc.Close(why)
+	if closing {
+		closeConns([]*conn{c}, *why)
+	}
 }
 
-// mayReuse applies the limits of a connection's life.
-func (h *Handle) mayReuse(c *conn) (bool, stream.Reason) {
-	v := h.view.Load()
-	if v == nil {
-		return false, stream.Reason{Code: stream.Draining, Detail: "the cluster was removed"}
-	}
-	if n := v.cfg.MaxRequests; n > 0 && c.served >= n {
+// fate says why a connection is not used again; nil if it is. Called with mu held.
+func (h *Handle) fate(v *view, c *conn, reusable bool) *stream.Reason {
+	switch {
+	case v == nil || c.pool.host.removed || h.closed || !v.uses(c.pool):
+		return &notServed
+	case c.spent || !reusable:
+		return &notUsable
+	case !c.mux && v.cfg.MaxRequests > 0 && c.served >= v.cfg.MaxRequests:
 		h.stats.CxMaxRequests.Add(1)
-		return false, stream.Reason{Code: stream.None, Detail: "max_requests_per_connection reached"}
+		return &usedUp
 	}
-	if d := v.cfg.MaxConnDuration; d > 0 && !c.born.IsZero() && h.m.o.Now().Sub(c.born) >= d {
-		h.stats.CxMaxDuration.Add(1)
-		return false, stream.Reason{Code: stream.MaxDuration, Detail: "max_connection_duration reached"}
-	}
-	return true, stream.Reason{}
-}
-
-// armIdle starts the idle time-out. If the connection was taken again meanwhile,
-// the expiry finds it in use and does nothing.
-func (h *Handle) armIdle(c *conn, v *view) {
-	if d := v.cfg.IdleTimeout; d > 0 {
-		c.idleTimer.Arm(d)
-	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -10,13 +11,18 @@ import (
 	"sync"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
-	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/proxy/tlsctx"
 )
 
 // Manager holds the clusters of one proxy. Safe for concurrent use.
 type Manager struct {
-	o  Options        // immutable
-	wg sync.WaitGroup // refreshes and sweeps
+	// immutable
+	o    Options
+	gate *tlsctx.Gate
+	ctx  context.Context // of connections that are made for many requests; ends with Close
+	stop context.CancelCauseFunc
+
+	wg sync.WaitGroup // refreshes, sweeps, and connections being made for many
 
 	mu        sync.RWMutex
 	handles   map[string]*Handle           // guarded by mu: never shrinks, since routes hold them
@@ -26,11 +32,14 @@ type Manager struct {
 
 // New makes a manager without clusters. Close it when the proxy ends.
 func New(o Options) *Manager {
-	return &Manager{
+	m := &Manager{
 		o:         o.withDefaults(),
+		gate:      tlsctx.NewGate(o.Handshakes),
 		handles:   make(map[string]*Handle),
 		endpoints: make(map[string]*config.Endpoints),
 	}
+	m.ctx, m.stop = context.WithCancelCause(context.Background())
+	return m
 }
 
 // Handle returns the handle for a cluster's name. It is the same for every call,
@@ -173,8 +182,9 @@ func (m *Manager) Close() {
 	m.mu.Unlock()
 	for _, h := range m.all() {
 		h.remove()
-		h.closeAll(stream.Reason{Code: stream.Draining, Detail: "the proxy ends"})
+		h.closeAll(proxyEnds)
 	}
+	m.stop(proxyEnds)
 	m.wg.Wait()
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
-	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/proxy/timer"
 	"github.com/lateen-mesh/lateen/internal/proxy/tlsctx"
 )
@@ -31,9 +30,8 @@ type Options struct {
 	UnlimitedRetries bool
 	// Dial makes a connected transport; nil dials with Sockets. Tests use pipes.
 	Dial func(ctx context.Context, d Dialing) (rawio.Transport, error)
-	// Codec makes the HTTP side of a connection; nil makes HTTP/1.1. hangup is
-	// called, from any goroutine, when the peer closed while nothing was under way.
-	Codec func(t rawio.Transport, hangup func()) stream.ClientConn
+	// Handshakes bounds how many TLS handshakes compute at once; 0: GOMAXPROCS.
+	Handshakes int
 }
 
 // Dialing is one connection to make.

@@ -48,17 +48,22 @@ func newNet(t testing.TB, edit func(*Options)) *memNet {
 	return n
 }
 
-func (n *memNet) dial(ctx context.Context, d Dialing) (rawio.Transport, error) {
+// arrive is a connection on its way: it may take time, and fail.
+func (n *memNet) arrive(ctx context.Context, d Dialing) error {
 	n.mu.Lock()
 	n.dials = append(n.dials, d.Remote)
 	err, delay := n.fail[d.Remote], n.delay
 	n.mu.Unlock()
 	select {
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	case <-time.After(delay):
 	}
-	if err != nil {
+	return err
+}
+
+func (n *memNet) dial(ctx context.Context, d Dialing) (rawio.Transport, error) {
+	if err := n.arrive(ctx, d); err != nil {
 		return nil, err
 	}
 	client, server := pipe.New()

@@ -16,6 +16,7 @@ type (
 type ClusterStats struct {
 	CxTotal, CxConnectFail, CxConnectTimeout, CxOverflow                    Counter
 	CxDestroy, CxDestroyRemote, CxIdleTimeout, CxMaxRequests, CxMaxDuration Counter
+	CxHTTP1, CxHTTP2                                                        Counter
 	CxActive                                                                Gauge
 	CxRxBytes, CxTxBytes                                                    Counter // of relays; HTTP counts them per request
 	RqTotal, RqCompleted, RqPendingTotal, RqPendingOverflow, RqPendingFail  Counter
@@ -72,6 +73,8 @@ func (s *ClusterStats) table() []statEntry {
 		c("upstream_cx_connect_timeout", &s.CxConnectTimeout),
 		c("upstream_cx_destroy", &s.CxDestroy),
 		c("upstream_cx_destroy_remote", &s.CxDestroyRemote),
+		c("upstream_cx_http1_total", &s.CxHTTP1),
+		c("upstream_cx_http2_total", &s.CxHTTP2),
 		c("upstream_cx_idle_timeout", &s.CxIdleTimeout),
 		c("upstream_cx_max_duration_reached", &s.CxMaxDuration),
 		c("upstream_cx_max_requests", &s.CxMaxRequests),

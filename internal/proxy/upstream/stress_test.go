@@ -77,7 +77,7 @@ func TestStress(t *testing.T) {
 			t.Errorf("left over: %+v, %d waiters", u, len(h.waiters))
 		}
 		for _, x := range h.hosts {
-			if x.active.Load() != 0 || len(x.conns) != 0 || x.dialing != 0 || x.removed {
+			if x.active.Load() != 0 || len(x.conns) != 0 || len(x.pools) != 0 || x.removed {
 				t.Errorf("left over at %v: %+v", x.addr, x)
 			}
 		}

@@ -45,7 +45,7 @@ func (h *Handle) DialTCP(ctx context.Context, c *stream.Conn, t *Tried, up *stre
 	if err := h.enterTCP(v, tg.host); err != nil {
 		return nil, err
 	}
-	tr, facts, err := h.connect(ctx, v, tg, wish{}, false)
+	tr, facts, err := h.connect(ctx, v, tg, &wish{})
 	if err != nil {
 		h.countFailure(tg.host, err)
 		h.leaveTCP(tg.host)
@@ -100,7 +100,7 @@ func (h *Handle) leaveTCP(x *host) {
 	x.active.Add(^uint32(0))
 	h.stats.CxActive.Add(-1)
 	x.stats.CxActive.Add(-1)
-	h.settle(x)
+	h.settleHost(x)
 	h.grant()
 }
 

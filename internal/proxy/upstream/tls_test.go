@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	xhttp2 "golang.org/x/net/http2"
+
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
@@ -74,16 +76,14 @@ func (s *secretMap) set(name string, x *tlsctx.Secret) {
 
 const serverID = "spiffe://cluster.local/ns/default/sa/server"
 
-// httpsServer answers on loopback and tells the protocols that clients offered.
-func httpsServer(t *testing.T, id *tlsctx.Secret) (addr netip.AddrPort, offered func() [][]string) {
+// httpsServer answers on loopback, in the version that was negotiated, and tells the
+// protocols that clients offered. As Go's own servers, it refuses clients that offer
+// none of its protocols.
+func httpsServer(t *testing.T, id *tlsctx.Secret, protocols ...string) (addr netip.AddrPort, offered func() [][]string) {
 	var mu sync.Mutex
 	var list [][]string
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	cfg := &tls.Config{
-		Certificates: []tls.Certificate{*id.Certificate}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{"istio-http/1.1"},
+		Certificates: []tls.Certificate{*id.Certificate}, ClientAuth: tls.RequireAnyClientCert, NextProtos: protocols,
 		GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -91,26 +91,65 @@ func httpsServer(t *testing.T, id *tlsctx.Secret) (addr netip.AddrPort, offered 
 			return nil, nil
 		},
 	}
-	// net/http does not serve protocols that it does not know.
+	addr = onLoopback(t, func(c net.Conn) {
+		tc := tls.Server(c, cfg)
+		if err := tc.Handshake(); err != nil {
+			return
+		}
+		if p, _ := tlsctx.Spoken(tc.ConnectionState().NegotiatedProtocol); p == stream.HTTP2 {
+			// Under its own name: it does not know the mesh's.
+			(&xhttp2.Server{}).ServeConn(struct{ net.Conn }{tc}, &xhttp2.ServeConnOpts{Handler: ok})
+			return
+		}
+		answerAll(tc)
+	})
+	return addr, func() [][]string {
+		mu.Lock()
+		defer mu.Unlock()
+		return list
+	}
+}
+
+var ok = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") })
+
+// onLoopback serves connections on a port of its own until the test ends, and
+// closes those that are left then.
+func onLoopback(t testing.TB, serve func(net.Conn)) netip.AddrPort {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
 	wg.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
+			mu.Lock()
+			open[c] = true
+			mu.Unlock()
 			wg.Go(func() {
-				defer c.Close()
-				answerAll(tls.Server(c, cfg))
+				serve(c)
+				c.Close()
+				mu.Lock()
+				delete(open, c)
+				mu.Unlock()
 			})
 		}
 	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
-	return netip.MustParseAddrPort(l.Addr().String()), func() [][]string {
+	t.Cleanup(func() {
+		l.Close()
 		mu.Lock()
-		defer mu.Unlock()
-		return list
-	}
+		for c := range open {
+			c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return netip.MustParseAddrPort(l.Addr().String())
 }
 
 func answerAll(c net.Conn) {
@@ -128,7 +167,7 @@ func answerAll(c net.Conn) {
 // next connection without touching those that stand.
 func TestTLSPool(t *testing.T) {
 	server, client := selfSigned(t, serverID), selfSigned(t, "spiffe://cluster.local/ns/default/sa/client")
-	addr, offered := httpsServer(t, server)
+	addr, offered := httpsServer(t, server, "istio-http/1.1")
 	secrets := &secretMap{m: map[string]*tlsctx.Secret{"default": client}}
 	watch, err := rawio.NewWatch()
 	if err != nil {
@@ -153,9 +192,10 @@ func TestTLSPool(t *testing.T) {
 	}
 	h := m.Handle("c")
 	alpn := []string{"istio-http/1.1", "istio", "http/1.1"}
+	offer := stream.NewALPN(alpn, []string{"istio-h2", "istio", "h2"})
 	try := func(reuse bool) (*stream.Stream, error) {
 		s := request()
-		s.UpstreamALPN = alpn
+		s.UpstreamALPN = offer
 		l, err := h.Acquire(s, &Tried{})
 		if err != nil {
 			return s, err

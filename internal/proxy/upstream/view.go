@@ -24,6 +24,12 @@ type view struct {
 	starting  bool // a host is in its slow start: the view is made again soon
 }
 
+// anyAddr reports that endpoints are where clients meant to go.
+func (v *view) anyAddr() bool { return v.cfg.Type == config.ClusterOriginalDst }
+
+// uses reports whether the view's requests may use connections of the pool.
+func (v *view) uses(p *pool) bool { return v.links.has(p.link) && speaks(v.cfg, p.wish.speak) }
+
 // warmth is the share of its weight that a host gets in slow start.
 func (v *view) warmth(x *host, now time.Time) float64 {
 	s := v.cfg.SlowStart

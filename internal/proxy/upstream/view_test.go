@@ -5,7 +5,6 @@ import (
 	"testing/synctest"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
-	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
 
 func TestChooseLink(t *testing.T) {
@@ -34,15 +33,11 @@ func TestChooseLink(t *testing.T) {
 	}
 }
 
-func TestUnsupported(t *testing.T) {
+func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet(t, nil)
 		defer n.close()
-		h := n.apply(t, static(func(c *config.Cluster) { c.Protocol = config.SpeakHTTP2 }, addrA))
-		_, err := h.Acquire(request(), &Tried{})
-		if rep, ok := err.(*stream.Reply); !ok || rep.Status != 505 || rep.Reason.Code != stream.UnsupportedProtocol {
-			t.Errorf("HTTP/2: %v", err)
-		}
+		h := n.apply(t, static(nil, addrA))
 		dns := static(func(c *config.Cluster) { c.Type = config.ClusterStrictDNS })
 		if err := n.m.Apply([]*config.Cluster{dns}, nil); err == nil {
 			t.Error("a DNS cluster without a resolver was accepted")

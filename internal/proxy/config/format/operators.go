@@ -88,7 +88,7 @@ func responseFlags(dst []byte, src *Source) ([]byte, bool) {
 	if src.Outcome == nil {
 		return dst, false
 	}
-	return text(dst, stream.Flags(src.Outcome.Reason.Code, src.Stream.Delayed))
+	return text(dst, stream.Flags(src.Outcome.Reason.Code, src.Stream.Notes()))
 }
 
 // terminationDetails says why the proxy ended a TCP connection; for HTTP the

@@ -7,6 +7,25 @@ import (
 	"time"
 )
 
+// appendMillis writes "2006-01-02T15:04:05.000Z" for a time in UTC, several times
+// as fast as time.AppendFormat: every line of an access log has one.
+func appendMillis(dst []byte, t time.Time) []byte {
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+	}
+	hour, minute, second := t.Clock()
+	two := func(n int, sep byte) { dst = append(dst, byte('0'+n/10), byte('0'+n%10), sep) }
+	dst = append(dst, byte('0'+year/1000), byte('0'+year/100%10), byte('0'+year/10%10), byte('0'+year%10), '-')
+	two(int(month), '-')
+	two(day, 'T')
+	two(hour, ':')
+	two(minute, ':')
+	two(second, '.')
+	ms := t.Nanosecond() / 1e6
+	return append(dst, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}
+
 // startTime compiles START_TIME and START_TIME(strftime). Without an argument it
 // is Envoy's default "2006-01-02T15:04:05.000Z"; times are UTC. Of strftime it
 // knows what has a fixed meaning without a locale, and Envoy's %f (fraction), %Nf
@@ -18,7 +37,7 @@ func startTime(layout string) (op, error) {
 			if t.IsZero() {
 				return dst, false
 			}
-			return t.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z"), true
+			return appendMillis(dst, t.UTC()), true
 		}, nil
 	}
 	steps, err := strftime(layout)

@@ -1,7 +1,8 @@
 // Package alpn is Istio's filter istio.alpn: towards mesh peers it replaces the
 // TLS application protocols that a cluster names by those that say which HTTP
-// version is spoken inside, "istio-http/1.1" before "istio". The peer's listener
-// chooses the filter chain by them.
+// version is spoken inside, "istio-h2" or "istio-http/1.1" before "istio". The
+// peer's listener chooses the filter chain by them. Which version that is depends on
+// the cluster that the route chooses later, so the filter leaves the offers for both.
 package alpn
 
 import (
@@ -26,8 +27,11 @@ const typeURL = "type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha
 // acts, so that TLS to strangers offers what its configuration says.
 const meshProtocol = "istio"
 
-// http11 is what is offered where the configuration says nothing.
-var http11 = []string{"istio-http/1.1", meshProtocol, "http/1.1"}
+// What is offered where the configuration says nothing, as in Istio.
+var (
+	http11 = []string{"istio-http/1.1", meshProtocol, "http/1.1"}
+	http2  = []string{"istio-h2", meshProtocol, "h2"}
+)
 
 // NewBuilder makes the filter's builder.
 func NewBuilder() config.FilterBuilder { return builder{} }
@@ -37,20 +41,23 @@ type builder struct{}
 func (builder) Name() string       { return FilterName }
 func (builder) TypeURLs() []string { return []string{typeURL} }
 
-// Parse reads FilterConfig, as its own bytes or as a Struct. Only the override for
-// HTTP/1.1 has an effect in this build.
+// Parse reads FilterConfig, as its own bytes or as a Struct. The override for
+// HTTP/1.0 has no effect: upstream, this proxy speaks 1.1 instead.
 func (builder) Parse(_ string, value []byte) (any, error) {
-	list, err := parseMessage(value)
+	o, err := parseMessage(value)
 	if err != nil {
-		list, err = parseStruct(value)
+		o, err = parseStruct(value)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if list == nil {
-		list = http11
+	if o[upstreamHTTP11] == nil {
+		o[upstreamHTTP11] = http11
 	}
-	return list, nil
+	if o[upstreamHTTP2] == nil {
+		o[upstreamHTTP2] = http2
+	}
+	return stream.NewALPN(o[upstreamHTTP11], o[upstreamHTTP2]), nil
 }
 
 func (builder) ParseOverride(string, []byte) (any, error) {
@@ -58,40 +65,55 @@ func (builder) ParseOverride(string, []byte) (any, error) {
 }
 
 func (builder) New(cfg any, _ int) (stream.Filter, error) {
-	list, ok := cfg.([]string)
+	offer, ok := cfg.(*stream.ALPN)
 	if !ok {
 		return nil, fmt.Errorf("%s: configuration of type %T", FilterName, cfg)
 	}
-	return &filter{offer: list}, nil
+	return &filter{offer: offer}, nil
 }
 
 var errNotFilterConfig = errors.New("istio.alpn: not a FilterConfig")
 
-// upstreamHTTP11 is AlpnOverride.upstream_protocol HTTP11.
-const upstreamHTTP11 = 1
+// Values of AlpnOverride.upstream_protocol.
+const (
+	upstreamHTTP11 = 1
+	upstreamHTTP2  = 2
+	protocols      = 3 // and HTTP10 = 0
+)
+
+// offers are the lists by upstream protocol; nil where none is configured.
+type offers [protocols][]string
+
+func (o *offers) set(protocol uint64, names []string) error {
+	if protocol >= protocols {
+		return fmt.Errorf("istio.alpn: upstream_protocol %d is not known", protocol)
+	}
+	o[protocol] = names
+	return nil
+}
 
 // parseMessage reads FilterConfig{1: alpn_override[]{1: upstream_protocol, 2:
 // alpn_override[]}}: the type is not public in Go.
-func parseMessage(b []byte) (list []string, err error) {
+func parseMessage(b []byte) (o offers, err error) {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 || num != 1 || typ != protowire.BytesType {
-			return nil, errNotFilterConfig
+			return o, errNotFilterConfig
 		}
 		entry, m := protowire.ConsumeBytes(b[n:])
 		if m < 0 {
-			return nil, errNotFilterConfig
+			return o, errNotFilterConfig
 		}
 		b = b[n+m:]
 		protocol, names, err := parseEntry(entry)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
-		if protocol == upstreamHTTP11 {
-			list = names
+		if err := o.set(protocol, names); err != nil {
+			return o, err
 		}
 	}
-	return list, nil
+	return o, nil
 }
 
 func parseEntry(b []byte) (protocol uint64, names []string, err error) {
@@ -120,26 +142,46 @@ func parseEntry(b []byte) (protocol uint64, names []string, err error) {
 	return protocol, names, nil
 }
 
-func parseStruct(b []byte) ([]string, error) {
+func parseStruct(b []byte) (o offers, err error) {
 	s := &structpb.Struct{}
 	if err := proto.Unmarshal(b, s); err != nil {
-		return nil, errNotFilterConfig
+		return o, errNotFilterConfig
 	}
-	var list []string
 	for _, e := range s.GetFields()["alpn_override"].GetListValue().GetValues() {
 		f := e.GetStructValue().GetFields()
-		p := f["upstream_protocol"]
-		if p.GetStringValue() != "HTTP11" && p.GetNumberValue() != upstreamHTTP11 {
-			continue
+		p, err := protocolOf(f["upstream_protocol"])
+		if err != nil {
+			return o, err
 		}
+		var list []string
 		for _, name := range f["alpn_override"].GetListValue().GetValues() {
 			list = append(list, name.GetStringValue())
 		}
+		if err := o.set(p, list); err != nil {
+			return o, err
+		}
 	}
-	return list, nil
+	return o, nil
 }
 
-type filter struct{ offer []string }
+// protocolOf reads an enum's value in JSON: its name or number, or nothing for 0.
+func protocolOf(v *structpb.Value) (uint64, error) {
+	switch name := v.GetStringValue(); name {
+	case "":
+		if n := v.GetNumberValue(); n == 0 || n == upstreamHTTP11 || n == upstreamHTTP2 {
+			return uint64(n), nil
+		}
+	case "HTTP10":
+		return 0, nil
+	case "HTTP11":
+		return upstreamHTTP11, nil
+	case "HTTP2":
+		return upstreamHTTP2, nil
+	}
+	return 0, fmt.Errorf("istio.alpn: upstream_protocol %v is not known", v)
+}
+
+type filter struct{ offer *stream.ALPN }
 
 // cluster is what the filter asks of a cluster's run-time handle.
 type cluster interface{ Config() *config.Cluster }

@@ -36,21 +36,34 @@ func asStruct(t *testing.T, text string) []byte {
 }
 
 func TestParse(t *testing.T) {
+	type lists struct{ one, two []string }
 	for name, c := range map[string]struct {
 		in   []byte
-		want []string
+		want lists
 	}{
-		"empty":   {nil, http11},
-		"message": {append(message(0, "istio-http/1.0"), message(1, "istio-http/1.1", "istio")...), []string{"istio-http/1.1", "istio"}},
-		"struct":  {asStruct(t, `{"alpn_override":[{"upstream_protocol":"HTTP11","alpn_override":["a","istio"]},{"upstream_protocol":"HTTP2","alpn_override":["h2"]}]}`), []string{"a", "istio"}},
+		"empty": {nil, lists{http11, http2}},
+		"message": {append(append(message(0, "istio-http/1.0"), message(1, "istio-http/1.1", "istio")...), message(2, "istio-h2")...),
+			lists{[]string{"istio-http/1.1", "istio"}, []string{"istio-h2"}}},
+		"struct": {asStruct(t, `{"alpn_override":[{"upstream_protocol":"HTTP11","alpn_override":["a","istio"]},{"upstream_protocol":"HTTP2","alpn_override":["h2"]}]}`),
+			lists{[]string{"a", "istio"}, []string{"h2"}}},
+		"one of them": {asStruct(t, `{"alpn_override":[{"alpn_override":["x"]},{"upstream_protocol":2,"alpn_override":["h2"]}]}`), lists{http11, []string{"h2"}}},
 	} {
 		got, err := NewBuilder().Parse("", c.in)
-		if err != nil || !slices.Equal(got.([]string), c.want) {
-			t.Errorf("%s: %v, %v", name, got, err)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if a := got.(*stream.ALPN); !slices.Equal(a.HTTP1, c.want.one) || !slices.Equal(a.HTTP2, c.want.two) {
+			t.Errorf("%s: %+v", name, a)
 		}
 	}
-	if _, err := NewBuilder().Parse("", []byte{0xff, 0xff}); err == nil {
-		t.Error("garbage accepted")
+	for name, in := range map[string][]byte{
+		"garbage": {0xff, 0xff}, "an unknown number": message(7, "x"),
+		"an unknown name": asStruct(t, `{"alpn_override":[{"upstream_protocol":"HTTP3","alpn_override":["h3"]}]}`),
+	} {
+		if _, err := NewBuilder().Parse("", in); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
 	}
 }
 
@@ -63,7 +76,7 @@ func tls(alpn ...string) *config.UpstreamTLS {
 }
 
 func TestActsTowardsTheMeshOnly(t *testing.T) {
-	f, err := NewBuilder().New(http11, 0)
+	f, err := NewBuilder().New(stream.NewALPN(http11, http2), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,4 +94,26 @@ func TestActsTowardsTheMeshOnly(t *testing.T) {
 			t.Errorf("%s: acts %v", name, got)
 		}
 	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(nil))
+	f.Add(append(message(1, "istio-http/1.1", "istio"), message(2, "istio-h2")...))
+	f.Add(message(9, "x"))
+	s := &structpb.Struct{Fields: map[string]*structpb.Value{"alpn_override": structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{
+		structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"upstream_protocol": structpb.NewStringValue("HTTP2")}})}})}}
+	b, err := proto.Marshal(s)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := NewBuilder().Parse("", b)
+		if err != nil {
+			return
+		}
+		if a := got.(*stream.ALPN); a.HTTP1 == nil || a.HTTP2 == nil {
+			t.Errorf("offers nothing: %+v", a)
+		}
+	})
 }
