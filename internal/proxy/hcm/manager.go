@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/http1"
+	"github.com/lateen-mesh/lateen/internal/proxy/http2"
 	"github.com/lateen-mesh/lateen/internal/proxy/match"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
@@ -26,6 +27,7 @@ type Options struct {
 	Routes    Routes // nil: the configuration's inline table
 	Observers []stream.Observer
 	Watch     *rawio.Watch
+	Overload  Overload // nil: all requests are served
 	Log       *slog.Logger
 	Rand      func() uint64    // nil: math/rand/v2
 	Now       func() time.Time // nil: time.Now
@@ -37,7 +39,8 @@ type Options struct {
 type Manager struct {
 	cfg    *config.HTTP
 	opts   Options
-	codec  http1.ServerOptions
+	one    http1.ServerOptions
+	two    http2.ServerOptions
 	chain  stream.Chain
 	server []byte // value of the server field; nil passes the upstream's
 	edge   bool   // clients are strangers
@@ -52,9 +55,6 @@ func (i inline) Table() *config.RouteTable { return i.t }
 
 // New builds the manager. An error is the text of a NACK.
 func New(cfg *config.HTTP, o Options) (*Manager, error) {
-	if cfg.Codec == config.CodecHTTP2 {
-		return nil, errors.New("codec_type HTTP2 is not supported by this proxy")
-	}
 	if o.Routes == nil {
 		o.Routes = inline{cfg.Inline}
 	}
@@ -78,73 +78,9 @@ func New(cfg *config.HTTP, o Options) (*Manager, error) {
 			m.server = []byte("envoy")
 		}
 	}
-	m.codec = http1.ServerOptions{
-		MaxHeadBytes: cfg.MaxHeadBytes, MaxHeaders: cfg.MaxHeaders,
-		HTTP10: cfg.HTTP10, DefaultHost: cfg.DefaultHost, Upgrades: cfg.Upgrades,
-		IdleTimeout: cfg.IdleTimeout, HeadersTimeout: cfg.HeadersTimeout,
-		RequestTimeout: cfg.RequestTimeout, StreamIdleTimeout: cfg.StreamIdleTimeout,
-		Observers: o.Observers, NextID: o.NextID, Now: o.Now, Watch: o.Watch, Log: o.Log,
-	}
+	m.codecs()
 	return m, nil
 }
-
-// Conn is one connection that a Manager serves.
-type Conn struct {
-	codec   *http1.ServerConn
-	handler handler
-	max     time.Duration
-	drained sync.Once
-	soft    atomic.Bool // the next answer is the last
-}
-
-// handler is the Manager at work on one connection, with what is the same for all
-// its requests.
-type handler struct {
-	*Manager
-	owner  *Conn
-	conn   *stream.Conn
-	scheme []byte
-	remote []byte // the client's address as text
-	xfcc   []byte // our element of x-forwarded-client-cert; nil: none
-	tells  bool   // the reason header may go to this client
-}
-
-// NewConn makes the server side of a connection; Serve runs it.
-func (m *Manager) NewConn(t rawio.Transport, c *stream.Conn) *Conn {
-	out := &Conn{codec: http1.NewServerConn(t, c, m.codec), max: m.cfg.MaxConnDuration}
-	out.handler = handler{Manager: m, owner: out, conn: c, scheme: []byte("http"), remote: c.Remote.Addr().AppendTo(nil), tells: m.tells}
-	if c.TLS != nil {
-		out.handler.scheme = []byte("https")
-		out.handler.tells = m.tells || m.opts.Dir == stream.Inbound && c.TLS.Mutual
-		out.handler.xfcc = appendClientCert(nil, m.cfg, c.TLS)
-	}
-	return out
-}
-
-// Serve serves requests until the connection ends, and tells why it ended.
-func (c *Conn) Serve() stream.Reason {
-	if c.max > 0 {
-		t := time.AfterFunc(c.max, c.Drain)
-		defer t.Stop()
-	}
-	return c.codec.Serve(&c.handler)
-}
-
-// Drain lets the client go: its next answer says "Connection: close". A client
-// that is idle may be about to send a request, which closing would break; so an
-// idle connection is closed only after the drain time-out.
-func (c *Conn) Drain() {
-	c.drained.Do(func() {
-		c.soft.Store(true)
-		time.AfterFunc(c.handler.cfg.DrainTimeout, c.codec.Drain)
-	})
-}
-
-// EndIdle ends the connection as soon as nothing is under way.
-func (c *Conn) EndIdle() { c.codec.Drain() }
-
-// Close ends the connection now.
-func (c *Conn) Close(why stream.Reason) { c.codec.Close(why) }
 
 // Handle implements stream.Handler.
 func (h *handler) Handle(s *stream.Stream) (*stream.Response, error) {
@@ -154,17 +90,17 @@ func (h *handler) Handle(s *stream.Stream) (*stream.Response, error) {
 		if !errors.As(err, &reply) {
 			return nil, err
 		}
-		resp = h.local(reply)
+		resp = h.local(s, reply)
 	}
 	h.finish(resp)
-	if h.owner.soft.Load() {
-		h.owner.codec.Drain()
-	}
+	h.owner.ease()
+	h.owner.answered()
 	return resp, nil
 }
 
 func (h *handler) serve(s *stream.Stream) (*stream.Response, error) {
 	r := &s.Request
+	s.TrustedHops = uint16(h.cfg.XFFTrustedHops)
 	if err := h.normalise(r); err != nil {
 		return nil, err
 	}
@@ -176,10 +112,22 @@ func (h *handler) serve(s *stream.Stream) (*stream.Response, error) {
 			}
 			if route := match.FindRoute(host, r, h.opts.Rand(), nil); route != nil {
 				s.Route = route
+				if !h.connects(r, route) {
+					return nil, stream.NewReply(403, stream.Reason{Code: stream.UnsupportedProtocol, Detail: "CONNECT is not allowed"})
+				}
+				if err := h.admit(route); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
 	return h.chain.Handle(s)
+}
+
+// connects reports whether a CONNECT may pass: as Envoy has it, an upgrade of that
+// name has to be allowed. A route's own list is the router's matter.
+func (h *handler) connects(r *stream.Request, route *config.Route) bool {
+	return string(r.Method) != "CONNECT" || route.Forward == nil || route.Forward.Upgrades != nil || slices.Contains(h.cfg.Upgrades, "connect")
 }
 
 // redirect sends the client to the same place under another scheme.

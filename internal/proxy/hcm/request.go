@@ -92,17 +92,23 @@ func removeInternal(h *stream.Head) {
 // forwardedFor appends the client to x-forwarded-for, and names the address that
 // counts as the client's when it lies outside.
 func (h *handler) forwardedFor(r *stream.Request) {
-	old := r.Get(stream.ForwardedFor)
+	var room [128]byte
+	old := room[:0]
+	for v := range r.Values(stream.ForwardedFor) { // several lines are one list
+		if len(old) > 0 && len(v) > 0 {
+			old = append(old, ',')
+		}
+		old = append(old, v...)
+	}
 	client := h.conn.Remote.Addr()
 	if h.cfg.XFFTrustedHops > 0 {
 		if a, ok := nthFromRight(old, h.cfg.XFFTrustedHops); ok {
 			client = a
 		}
 	}
-	var room [128]byte
-	value := room[:0]
+	value := old
 	if len(old) > 0 {
-		value = append(append(value, old...), ',')
+		value = append(value, ',')
 	}
 	r.Set(stream.ForwardedFor, append(value, h.remote...))
 	if !client.IsPrivate() && !client.IsLoopback() {

@@ -8,12 +8,15 @@ import (
 
 // local makes the response of an answer that the proxy gives itself. It is the
 // only place that does.
-func (h *handler) local(reply *stream.Reply) *stream.Response {
+func (h *handler) local(s *stream.Stream, reply *stream.Reply) *stream.Response {
 	resp := &stream.Response{Status: reply.Status, Local: reply}
 	for _, f := range reply.Headers {
 		resp.AddRaw([]byte(f[0]), []byte(f[1]))
 	}
-	if reply.Body != "" {
+	switch {
+	case stream.IsGRPC(s.Request.Get(stream.ContentType)):
+		localGRPC(s, resp, reply)
+	case reply.Body != "":
 		resp.Body, resp.Length = &text{rest: []byte(reply.Body)}, int64(len(reply.Body))
 		if !resp.Has(stream.ContentType) {
 			resp.AddString(stream.ContentType, "text/plain")

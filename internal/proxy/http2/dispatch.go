@@ -51,7 +51,11 @@ func (c *conn) frame(f *frame) error {
 	}
 	switch f.typ {
 	case frameSettings:
-		return c.settings(f)
+		err := c.settings(f)
+		if s, ok := c.side.(settler); ok && err == nil && !f.has(flagAck) {
+			s.settled()
+		}
+		return err
 	case frameGoAway:
 		return c.goAwayFrame(f)
 	case framePriority:
@@ -214,6 +218,13 @@ func (c *conn) rstFrame(f *frame) error {
 		return c.late(f)
 	}
 	r := c.side.reason(false, "the peer reset the stream: "+code.String())
+	r.Envoy = "http2.remote_reset"
+	switch {
+	case c.client && code == codeRefusedStream:
+		r.Envoy = "upstream_reset_before_response_started{remote_refused_stream_reset}"
+	case c.client:
+		r.Envoy = "upstream_reset_before_response_started{remote_reset}"
+	}
 	gen := st.gen
 	st.refused = code == codeRefusedStream
 	st.cut(r)

@@ -63,6 +63,15 @@ func rawClient(t testing.TB, o http2.ServerOptions, h stream.HandlerFunc) (*peer
 // server is a raw server of a client under test.
 func server(t testing.TB, o http2.ClientOptions) (*peer, *http2.ClientConn) {
 	t.Helper()
+	p, c := rawServer(t, o)
+	p.ok(p.fr.WriteSettings())
+	p.greeted()
+	return p, c
+}
+
+// rawServer has read the preface and sent nothing yet.
+func rawServer(t testing.TB, o http2.ClientOptions) (*peer, *http2.ClientConn) {
+	t.Helper()
 	a, b := pipe.New()
 	p := newPeer(t, b)
 	c := http2.NewClientConn(a, o)
@@ -72,8 +81,6 @@ func server(t testing.TB, o http2.ClientOptions) (*peer, *http2.ClientConn) {
 	})
 	preface := make([]byte, len(xhttp2.ClientPreface))
 	p.must(io.ReadFull(b, preface))
-	p.ok(p.fr.WriteSettings())
-	p.greeted()
 	return p, c
 }
 

@@ -25,7 +25,9 @@ type ServerConn struct {
 	resets int       // of the reader: cancelled requests, less those that went well
 	since  time.Time // of the reader: the last refill
 
+	serving  bool   // guarded by mu: our settings are sent
 	draining bool   // guarded by mu
+	hurried  bool   // guarded by mu: the drain has one step
 	limit    uint32 // guarded by mu: the last stream that we told we would serve
 	ok       int    // guarded by mu: requests completed since the last look
 }
@@ -51,7 +53,11 @@ func (c *ServerConn) Serve(h stream.Handler) stream.Reason {
 	c.handler = h
 	c.greet(c.settingsPayload())
 	c.mu.Lock()
+	c.serving = true
 	c.restIdle()
+	if c.draining { // since before it served
+		c.beginDrain()
+	}
 	c.mu.Unlock()
 	go c.write()
 	c.read()
@@ -109,7 +115,14 @@ func (c *ServerConn) Drain() {
 		return
 	}
 	c.draining = true
-	if c.o.DrainTime <= 0 {
+	if c.serving {
+		c.beginDrain()
+	}
+}
+
+// beginDrain makes the first step of a drain. mu is held.
+func (c *ServerConn) beginDrain() {
+	if c.o.DrainTime <= 0 || c.hurried {
 		c.drained()
 		return
 	}
@@ -130,6 +143,18 @@ func (c *ServerConn) drained() {
 	}
 	c.set(appendGoAway(c.reserve(frameHeaderLen+8), c.limit, codeNo, ""))
 	c.wake()
+}
+
+// EndDrain makes the last step of a drain at once: requests that have not come yet
+// are not served. Before Drain it does nothing.
+func (c *ServerConn) EndDrain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hurried = c.draining
+	if c.draining && c.serving && !c.stopped && c.limit == maxStreamID {
+		c.clock.drain = time.Time{}
+		c.drained()
+	}
 }
 
 // Close implements stream.ServerConn.
@@ -191,10 +216,13 @@ func (c *ServerConn) lost(st *strm, gen uint64, r stream.Reason) {
 	}
 }
 
+// envoyViolation is what Envoy's logs say of a client that breaks the protocol.
+const envoyViolation = "http2.violation.of.messaging.rule"
+
 // reason implements side.
 func (c *ServerConn) reason(protocol bool, detail string) stream.Reason {
 	if protocol {
-		return stream.Reason{Code: stream.DownstreamProtocol, Detail: detail}
+		return stream.Reason{Code: stream.DownstreamProtocol, Detail: detail, Envoy: envoyViolation}
 	}
 	return stream.Reason{Code: stream.DownstreamGone, Detail: detail}
 }

@@ -118,7 +118,7 @@ func (c *ServerConn) open(st *serverStream, id uint32, end bool, p *headParser) 
 	c.streams[id] = &st.strm
 	if p.fault != "" {
 		c.rst(id, codeProtocol)
-		st.refusal = stream.Reason{Code: stream.DownstreamProtocol, Detail: p.fault}
+		st.refusal = c.reason(true, p.fault)
 		c.conn.close(&st.strm, closedByUs)
 		return c.budget.take(c.l.Now, 1)
 	}
@@ -180,7 +180,7 @@ func (c *ServerConn) describe(st *serverStream, end bool, p *headParser) {
 }
 
 func plainReply(status int, detail string) *stream.Reply {
-	return &stream.Reply{Status: status, Body: detail, Reason: stream.Reason{Code: stream.DownstreamProtocol, Detail: detail}}
+	return &stream.Reply{Status: status, Body: detail, Reason: stream.Reason{Code: stream.DownstreamProtocol, Detail: detail, Envoy: envoyViolation}}
 }
 
 func validScheme(s []byte) bool {
@@ -215,9 +215,17 @@ func (st *serverStream) run() {
 }
 
 // exchange has the request served and the answer written. The reason says why it
-// was cut short, or why the proxy answered itself.
-func (st *serverStream) exchange() (*stream.Response, stream.Reason) {
+// was cut short, or why the proxy answered itself. A defect in what the answer's body
+// is made by ends the stream.
+func (st *serverStream) exchange() (_ *stream.Response, r stream.Reason) {
 	c := st.conn
+	defer func() {
+		if p := recover(); p != nil {
+			r = st.panicked(p)
+			st.cancel(codeInternal, r)
+			st.strm.Close(r)
+		}
+	}()
 	c.mu.Lock()
 	gone := st.err
 	c.mu.Unlock()
@@ -232,7 +240,6 @@ func (st *serverStream) exchange() (*stream.Response, stream.Reason) {
 			return nil, r
 		}
 	}
-	var r stream.Reason
 	if err := st.respond(resp); err != nil {
 		r = asReason(err)
 		st.cancel(codeInternal, r)
@@ -261,11 +268,16 @@ func (st *serverStream) handle() (resp *stream.Response, err error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			st.conn.o.Log.Error("panic in a stream", "panic", p, "stack", string(debug.Stack()))
-			resp, err = nil, stream.NewReply(500, stream.Reason{Code: stream.Internal, Detail: fmt.Sprint("panic: ", p)})
+			resp, err = nil, stream.NewReply(500, st.panicked(p))
 		}
 	}()
 	return st.conn.handler.Handle(&st.s)
+}
+
+// panicked tells of a defect, on the stack where it was.
+func (st *serverStream) panicked(p any) stream.Reason {
+	st.conn.o.Log.Error("panic in a stream", "panic", p, "stack", string(debug.Stack()))
+	return stream.Reason{Code: stream.Internal, Detail: fmt.Sprint("panic: ", p)}
 }
 
 // cancel resets the stream if it is still open.

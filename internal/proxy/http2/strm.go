@@ -149,11 +149,12 @@ func (st *strm) Buffered() (n int, complete bool) {
 	return st.in.n, st.remoteEnd
 }
 
-// Trailers implements stream.Body.
+// Trailers implements stream.Body. They are there as soon as the content was read, if
+// they have come by then.
 func (st *strm) Trailers() *stream.Head {
 	st.c.mu.Lock()
 	defer st.c.mu.Unlock()
-	if !st.eof || !st.hasTrail {
+	if !st.hasTrail || !st.eof && !(st.remoteEnd && st.in.empty()) {
 		return nil
 	}
 	return &st.trailers

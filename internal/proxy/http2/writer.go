@@ -1,7 +1,9 @@
 package http2
 
 import (
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -134,7 +136,7 @@ func (c *conn) writeQueue() bool {
 	w.tried = w.batch
 	c.kick()
 	c.mu.Unlock()
-	n, err := c.t.Write(b)
+	n, err := c.handOver(b)
 	buf.Release()
 	if err != nil {
 		c.mu.Lock()
@@ -151,6 +153,17 @@ func (c *conn) writeQueue() bool {
 		w.buf, w.b = nil, nil
 	}
 	return err == nil
+}
+
+// handOver writes to the transport. A defect there ends one connection.
+func (c *conn) handOver(b []byte) (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.l.Log.Error("panic in a connection", "panic", p, "stack", string(debug.Stack()))
+			n, err = len(b), fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return c.t.Write(b)
 }
 
 // stuck reports that the peer lets answers to its frames pile up.

@@ -16,22 +16,33 @@ import (
 
 // accept takes connections from one listening socket until it is closed.
 func (m *Manager) accept(s *socket, x *rawio.Listener) {
+	spare := newReserve()
+	defer spare.close()
+	var quiet time.Time // when a failure may be logged again
 	for {
 		c, err := x.Accept()
 		if errors.Is(err, rawio.ErrClosed) {
 			return
 		}
 		if err != nil {
-			// Out of descriptors, mostly: others must close some first.
-			m.log.Warn("accept failed", "listener", s.cfg.Load().Name, "err", err)
-			time.Sleep(20 * time.Millisecond)
-			continue
+			if now := time.Now(); now.After(quiet) {
+				quiet = now.Add(time.Second)
+				m.log.Warn("accept failed", "listener", s.cfg.Load().Name, "err", err)
+			}
+			ok := false
+			if outOfDescriptors(err) {
+				c, ok = m.acceptWith(spare, s, x)
+			}
+			if !ok {
+				time.Sleep(20 * time.Millisecond)
+			}
+			if c == nil {
+				continue
+			}
 		}
 		m.stats.Total.Add(1)
-		if n := m.stats.Active.Add(1); m.opts.MaxConnections > 0 && n > int64(m.opts.MaxConnections) {
-			m.stats.Active.Add(-1)
-			m.stats.Refused.Add(1)
-			_ = c.Abort() // the client sees a reset: there is no place for it
+		if why := m.noRoom(); why != "" {
+			m.turnAway(s, x, c, why)
 			continue
 		}
 		go func() {
@@ -61,6 +72,7 @@ func (a *arrival) run() {
 	defer func() {
 		if p := recover(); p != nil {
 			a.m.log.Error("defect while a connection was accepted", "panic", p, "stack", string(debug.Stack()))
+			a.m.stats.Panics.Add(1)
 			passedOn = false
 		}
 		if !passedOn {
@@ -97,8 +109,17 @@ func (a *arrival) run() {
 	passedOn = true
 	go func() {
 		defer a.end()
+		defer a.survive()
 		c.serve(a)
 	}()
+}
+
+// survive recovers a panic at the root of a connection: the others go on.
+func (a *arrival) survive() {
+	if p := recover(); p != nil {
+		a.m.log.Error("defect while a connection was served", "panic", p, "stack", string(debug.Stack()))
+		a.m.stats.Panics.Add(1)
+	}
 }
 
 func (a *arrival) end() {
@@ -229,3 +250,6 @@ func (g *gate) ReadLazy(size int) (*rawio.Buffer, int, error) {
 
 // Unwrap gives the transport below.
 func (g *gate) Unwrap() rawio.Transport { return g.Transport }
+
+// Handshaken implements rawio.Scaffold.
+func (g *gate) Handshaken() rawio.Transport { return g.Transport }

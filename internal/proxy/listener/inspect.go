@@ -102,6 +102,7 @@ func (a *arrival) runInspectors(i *inspector, tls, http bool) error {
 		switch {
 		case err == nil:
 			a.facts.Transport, a.facts.ServerName, a.facts.ALPNs = "tls", h.ServerName, h.ALPNs
+			a.conn.ServerName = h.ServerName
 			return nil
 		case !errors.Is(err, errNotTLS) && !errors.Is(err, errMore):
 			return err
@@ -156,6 +157,7 @@ func (a *arrival) proxyHeader(i *inspector) error {
 	}
 	i.buf = bytes.Clone(i.buf[r.n:])
 	if r.h.Source.IsValid() {
+		a.conn.Direct = a.conn.Remote
 		a.conn.Remote, a.conn.Local = r.h.Source, r.h.Dest
 		a.facts.Source, a.facts.Dest = r.h.Source, r.h.Dest
 	}

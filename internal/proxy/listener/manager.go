@@ -34,12 +34,23 @@ type Options struct {
 	DrainTime time.Duration
 	// Unserved is told of connections that no chain served; nil: nobody is.
 	Unserved func(l *config.Listener, c *stream.Conn, why stream.Reason)
+	// Gate decides whether there is room for another connection; nil: there is.
+	Gate Gate
+}
+
+// Gate protects the process.
+type Gate interface {
+	// Admit reports whether a new connection may be served, and else what is scarce.
+	Admit() (why string, ok bool)
 }
 
 // Stats count connections. All are safe for concurrent use.
 type Stats struct {
-	Total, Refused, NoChain, HandshakeFail atomic.Uint64
-	Active                                 atomic.Int64
+	Total, NoChain, HandshakeFail atomic.Uint64
+	// Refused counts connections above MaxConnections, Overloaded those that the
+	// gate or a lack of descriptors refused, Panics those that ended by a defect.
+	Refused, Overloaded, Panics atomic.Uint64
+	Active                      atomic.Int64
 }
 
 // Manager holds the listeners of one proxy. Safe for concurrent use.

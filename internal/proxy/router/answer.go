@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/match"
+	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/proxy/upstream"
 )
@@ -19,6 +20,7 @@ func (c *call) deliver(resp *stream.Response) (*stream.Response, error) {
 	if c.limits.try > 0 {
 		c.tryTimer.Stop()
 	}
+	c.upload.settled()
 	head := c.resp.Head
 	c.resp = stream.Response{Head: head, Proto: resp.Proto, Status: resp.Status, Length: resp.Length}
 	c.resp.Head.CopyFrom(&resp.Head)
@@ -200,6 +202,31 @@ func (t *tunnel) Read(p []byte) (int, error) {
 	t.c.s.Upstream.BytesRead += int64(n)
 	t.c.moved()
 	return n, err
+}
+
+// ReadLazy implements rawio.LazyReader: an idle tunnel holds no buffer.
+func (t *tunnel) ReadLazy(size int) (*rawio.Buffer, int, error) {
+	b, n, err := rawio.ReadLazy(t.d, size)
+	t.c.s.Upstream.BytesRead += int64(n)
+	t.c.moved()
+	return b, n, err
+}
+
+// Socket gives the plain socket below, if that is all that there is: codecs may
+// then move bytes without Read and Write, and tell Spliced.
+func (t *tunnel) Socket() *rawio.Conn {
+	if d, ok := t.d.(interface{ Socket() *rawio.Conn }); ok {
+		return d.Socket()
+	}
+	return nil
+}
+
+// Spliced counts bytes that were read or written beside Read and Write.
+func (t *tunnel) Spliced(read, _ int) {
+	if read > 0 { // the other direction's goroutine must not touch it
+		t.c.s.Upstream.BytesRead += int64(read)
+	}
+	t.c.moved()
 }
 
 // Write implements stream.Duplex.

@@ -28,8 +28,11 @@ var (
 func (c *call) prepare() error {
 	c.readLimits()
 	req := &c.s.Request
-	keep := c.policy.left > 0 || len(c.route.Forward.Mirrors) > 0
-	if err := c.upload.begin(req.Body, req.Length, keep); err != nil {
+	// One that came over HTTP/2 may be refused by an endpoint that is about to leave,
+	// and is sent again then, without a policy too.
+	mux := req.Proto == stream.HTTP2
+	keep := c.policy.left > 0 || len(c.route.Forward.Mirrors) > 0 || mux
+	if err := c.upload.begin(req.Body, req.Length, keep, mux); err != nil {
 		return stoppedError(clientReason(err))
 	}
 	c.setTimeoutHeader()
@@ -56,6 +59,9 @@ func (c *call) prepare() error {
 func (c *call) readLimits() {
 	fwd := c.route.Forward
 	c.limits = limits{route: fwd.Timeout, idle: fwd.IdleTimeout, max: fwd.MaxDuration}
+	if fwd.GRPCTimeout.On || fwd.GRPCDuration.On {
+		c.readDeadline()
+	}
 	c.policy = policyOf(fwd.Retry)
 	if fwd.Retry != nil {
 		c.limits.try, c.limits.tryIdle = fwd.Retry.PerTryTimeout, fwd.Retry.PerTryIdle
@@ -121,6 +127,9 @@ func (c *call) setTimeoutHeader() {
 	}
 	c.scratch = strconv.AppendInt(c.scratch[:0], d.Milliseconds(), 10)
 	c.s.Request.Set(stream.EnvoyExpectedRqTime, c.scratch)
+	if c.route.Forward.GRPCTimeout.On && isGRPC(&c.s.Request) {
+		c.s.Request.Set(fieldGRPCTimeout, appendGRPCTimeout(c.scratch[:0], d))
+	}
 }
 
 // requestHeaders makes the route's changes: most specific first, or last where the

@@ -20,11 +20,14 @@ func (c *call) retryFailure(f *failure) bool {
 
 // retryAnswer decides on a retry after an answer that the policy names.
 func (c *call) retryAnswer(resp *stream.Response) bool {
-	if c.policy.on == 0 || resp.Tunnel != nil || !c.policy.wantsAnswer(resp) {
+	if c.policy.on == 0 || resp.Tunnel != nil {
 		return false
 	}
-	d := stream.Maybe
-	if c.peerSaysUnsent(resp) {
+	unsent, d := c.peerSaysUnsent(resp), stream.Maybe
+	if !c.policy.wantsAnswer(resp) && (!unsent || c.policy.on&onUnsent == 0) {
+		return false
+	}
+	if unsent || c.namesStatus(resp) {
 		d = stream.Refused
 	}
 	return c.mayRepeat(d) && c.another()
@@ -46,6 +49,7 @@ func (c *call) another() bool {
 	case c.policy.left <= 0:
 		if c.policy.total > 0 {
 			stats.RqRetryLimit.Add(1)
+			c.s.RetriesExhausted = true
 		}
 		return false
 	case !c.requestsRetriable():

@@ -168,7 +168,11 @@ func (r *Router) forward(s *stream.Stream, route *config.Route) (*stream.Respons
 	if err != nil {
 		return nil, err
 	}
-	if up := s.Request.Upgrade; up != "" && !upgradeAllowed(route.Forward, up) {
+	up := s.Request.Upgrade
+	if string(s.Request.Method) == "CONNECT" {
+		up = "connect" // as upgrade_configs name it
+	}
+	if up != "" && !upgradeAllowed(route.Forward, up) {
 		return nil, stream.NewReply(403, stream.Reason{Code: stream.UnsupportedProtocol, Detail: "the route does not allow an upgrade to " + up})
 	}
 	c := r.calls.Get().(*call)

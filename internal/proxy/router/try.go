@@ -8,7 +8,8 @@ import (
 )
 
 // maxSilent bounds the tries that are repeated without a policy, because a kept
-// connection turned out to be closed before anything was sent.
+// connection turned out to be closed before anything was sent, or its endpoint said
+// that it did not act (REFUSED_STREAM, GOAWAY).
 const maxSilent = 3
 
 // failure says why a try gave no answer.
@@ -39,7 +40,7 @@ func (c *call) run() (*stream.Response, error) {
 			}
 			return c.deliver(resp)
 		}
-		if f.stale && f.delivery == stream.Unsent && silent < maxSilent && c.upload.replayable() && !c.given() {
+		if f.stale && f.delivery != stream.Maybe && silent < maxSilent && c.upload.replayable() && !c.given() {
 			silent++
 			c.s.Upstream.Attempts--
 			c.nextTry()
@@ -81,6 +82,9 @@ func (c *call) try() (*stream.Response, *failure) {
 		// the body.
 		resp, err := c.receive(ex)
 		if err == nil {
+			err = c.switched(resp)
+		}
+		if err == nil {
 			return resp, nil
 		}
 		if sendErr == nil {
@@ -88,6 +92,16 @@ func (c *call) try() (*stream.Response, *failure) {
 		}
 	}
 	return nil, c.exchangeFailure(ex, sendErr)
+}
+
+// switched holds an answer to an upgrade to what the client's side can say: over
+// HTTP/2 a 2xx without a tunnel would pass for one.
+func (c *call) switched(resp *stream.Response) error {
+	req := &c.s.Request
+	if req.Upgrade == "" || req.Proto != stream.HTTP2 || resp.Tunnel != nil || resp.Status >= 300 {
+		return nil
+	}
+	return stream.Reason{Code: stream.UpstreamProtocol, Detail: "the endpoint did not switch to " + req.Upgrade}
 }
 
 // armTry starts the try's time-out where the request is sent already; else the end
@@ -183,7 +197,7 @@ func (c *call) exchangeFailure(ex stream.Exchange, err error) *failure {
 	if r.Code == stream.PerTryTimeout {
 		c.cluster.Stats().RqPerTryTimeout.Add(1)
 	}
-	c.endTry(r, 0, f.delivery == stream.Unsent && f.stale)
+	c.endTry(r, 0, f.delivery != stream.Maybe && f.stale)
 	return f
 }
 

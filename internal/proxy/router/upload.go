@@ -2,7 +2,9 @@ package router
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
@@ -55,8 +57,8 @@ func (u *upload) reset() {
 }
 
 // begin looks at the body before the first try. keep says that a retry or a mirror
-// may need it again.
-func (u *upload) begin(body stream.Body, length int64, keep bool) error {
+// may need it again, mux that it came over HTTP/2.
+func (u *upload) begin(body stream.Body, length int64, keep, mux bool) error {
 	u.body, u.keep = body, keep
 	if body == nil {
 		u.whole = true
@@ -66,12 +68,13 @@ func (u *upload) begin(body stream.Body, length int64, keep bool) error {
 	if !complete || n > u.limit {
 		return nil
 	}
-	return u.takeBuffered(length)
+	return u.takeBuffered(length >= 0 || mux)
 }
 
-// takeBuffered reads a body that is there already. One of known length is used
-// where it lies; a chunked one is put together, since its trailers come behind it.
-func (u *upload) takeBuffered(length int64) error {
+// takeBuffered reads a body that is there already. One that lies in one piece is used
+// where it lies; a chunked one of HTTP/1.1 is put together, since its trailers are
+// read behind it.
+func (u *upload) takeBuffered(lies bool) error {
 	for {
 		p, err := u.body.Next()
 		if err == io.EOF {
@@ -81,8 +84,8 @@ func (u *upload) takeBuffered(length int64) error {
 			return err
 		}
 		u.bytes += int64(len(p))
-		if n, complete := u.body.Buffered(); length >= 0 && len(u.kept) == 0 && n == 0 && complete {
-			u.view = p
+		if n, complete := u.body.Buffered(); lies && len(u.kept) == 0 && n == 0 && complete {
+			u.view, u.trailers = p, u.body.Trailers()
 			break
 		}
 		u.kept = append(u.kept, p...)
@@ -103,6 +106,22 @@ func (u *upload) replayable() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.keep && !u.spilled
+}
+
+// settled says that no other try follows: what only that would need is dropped.
+func (u *upload) settled() {
+	if u.whole {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.c.route.Forward.Mirrors) > 0 || !u.keep {
+		return
+	}
+	u.keep = false
+	if u.kept = u.kept[:0]; cap(u.kept) > 4<<10 {
+		u.kept = nil
+	}
 }
 
 // send starts the request on ex: head, and what there is of the body.
@@ -177,6 +196,10 @@ func finishUpload(ex stream.Exchange, tr *stream.Head) error {
 // run is the pump.
 func (u *upload) run() {
 	defer func() {
+		if p := recover(); p != nil { // the root of this goroutine
+			u.c.r.o.Log.Error("panic in an upload", "panic", p, "stack", string(debug.Stack()))
+			u.c.stop(stream.Reason{Code: stream.Internal, Detail: fmt.Sprint("panic: ", p)}, true)
+		}
 		u.mu.Lock()
 		u.running = false
 		u.cond.Broadcast()
