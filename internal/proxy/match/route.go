@@ -3,6 +3,8 @@ package match
 import (
 	"bytes"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
@@ -171,9 +173,15 @@ func (m *matcher) reason(rm *config.RouteMatch, ok bool) string {
 
 // has says what the request has in a field.
 func has(n stream.Name, req *stream.Request) string {
-	value, ok := fieldValue(n, req)
-	if !ok {
+	if value, ok := pseudoField(n, req); ok {
+		return fmt.Sprintf("the request has %q", value)
+	}
+	var values []string
+	for v := range req.Values(n) {
+		values = append(values, strconv.Quote(string(v)))
+	}
+	if values == nil {
 		return "the request has none"
 	}
-	return fmt.Sprintf("the request has %q", value)
+	return "the request has " + strings.Join(values, ", ")
 }

@@ -2,7 +2,6 @@ package match
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
@@ -11,8 +10,10 @@ import (
 
 // HeaderMatches reports whether a request agrees with a header match.
 func HeaderMatches(h *config.HeaderMatch, req *stream.Request) bool {
-	value, ok := fieldValue(h.Name, req)
-	return headerMatches(h, value, ok)
+	if value, pseudo := pseudoField(h.Name, req); pseudo {
+		return settle(h, true, valueAgrees(h, value))
+	}
+	return fieldMatches(h, &req.Head)
 }
 
 // ResponseMatches reports whether a response agrees with a header match, for
@@ -20,39 +21,58 @@ func HeaderMatches(h *config.HeaderMatch, req *stream.Request) bool {
 func ResponseMatches(h *config.HeaderMatch, resp *stream.Response) bool {
 	if h.Name.String() == ":status" {
 		var few [8]byte
-		return headerMatches(h, strconv.AppendInt(few[:0], int64(resp.Status), 10), true)
+		return settle(h, true, valueAgrees(h, strconv.AppendInt(few[:0], int64(resp.Status), 10)))
 	}
-	value, ok := joined(&resp.Head, h.Name)
-	return headerMatches(h, value, ok)
+	return fieldMatches(h, &resp.Head)
 }
 
-// headerMatches: a field that is not there agrees only with its inverted presence,
-// unless it counts as empty (HeaderMatcher.treat_missing_header_as_empty).
-func headerMatches(h *config.HeaderMatch, value []byte, ok bool) bool {
-	if h.Value.Kind == config.StringAny && !h.RangeSet {
-		return ok != h.Invert
+// fieldMatches looks at each value of a field by itself: one that agrees is
+// enough, and an inverted match wants that none does. Joining them would let
+// "x-role: user" before "x-role: admin" slip past a rule about admin
+// (GHSA-ghc4-35x6-crw5).
+func fieldMatches(h *config.HeaderMatch, head *stream.Head) bool {
+	there, agrees := false, false
+	for v := range head.Values(h.Name) {
+		there = true
+		if agrees = valueAgrees(h, v); agrees {
+			break
+		}
 	}
-	if !ok {
+	return settle(h, there, agrees)
+}
+
+// settle makes the answer of a match: whether the field is there, and whether a
+// value agrees. A field that is not there agrees only with its inverted presence,
+// unless it counts as empty (HeaderMatcher.treat_missing_header_as_empty).
+func settle(h *config.HeaderMatch, there, agrees bool) bool {
+	if h.Value.Kind == config.StringAny && !h.RangeSet {
+		return there != h.Invert
+	}
+	if !there {
 		if !h.MissingAsEmpty {
 			return false
 		}
-		value = nil
+		agrees = valueAgrees(h, nil)
 	}
-	if h.RangeSet {
-		n, err := strconv.ParseInt(string(value), 10, 64)
-		return (err == nil && h.RangeLo <= n && n < h.RangeHi) != h.Invert
-	}
-	return StringMatches(&h.Value, value) != h.Invert
+	return agrees != h.Invert
 }
 
-// fieldValue returns a field's value, several of one name joined by ",", and
-// pseudo-headers from where the request keeps them.
-func fieldValue(n stream.Name, req *stream.Request) (value []byte, ok bool) {
+// valueAgrees reports whether one value agrees, before inversion.
+func valueAgrees(h *config.HeaderMatch, value []byte) bool {
+	if h.RangeSet {
+		n, err := strconv.ParseInt(string(value), 10, 64)
+		return err == nil && h.RangeLo <= n && n < h.RangeHi
+	}
+	return StringMatches(&h.Value, value)
+}
+
+// pseudoField gives a pseudo-header from where the request keeps it; host is one.
+func pseudoField(n stream.Name, req *stream.Request) (value []byte, ok bool) {
 	switch name := n.String(); {
 	case name == "host", name == ":authority":
 		return req.Authority, true
 	case name == "" || name[0] != ':':
-		return joined(&req.Head, n)
+		return nil, false
 	case name == ":method":
 		return req.Method, true
 	case name == ":path":
@@ -61,22 +81,6 @@ func fieldValue(n stream.Name, req *stream.Request) (value []byte, ok bool) {
 		return req.Scheme, true
 	}
 	return nil, false
-}
-
-// joined returns a field's only value as it is, or several in a new slice.
-func joined(h *stream.Head, n stream.Name) ([]byte, bool) {
-	var first []byte
-	count := 0
-	for v := range h.Values(n) {
-		if count++; count == 1 {
-			first = v
-		}
-	}
-	if count < 2 {
-		return first, count == 1
-	}
-	all := slices.Collect(h.Values(n))
-	return bytes.Join(all, []byte(",")), true
 }
 
 // StringMatches reports whether a value agrees with a string match.
@@ -93,6 +97,9 @@ func StringMatches(m *config.StringMatch, v []byte) bool {
 	case config.StringContains:
 		return contains(v, m.Value, m.CaseFold)
 	case config.StringRegex:
+		if m.Plain != nil && bytes.IndexByte(v, '\n') < 0 {
+			return StringMatches(m.Plain, v)
+		}
 		return m.Regex.Match(v)
 	}
 	return false

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config/format"
 )
@@ -74,21 +75,61 @@ func compileJSON(v any) (node, error) {
 
 func (n literal) append(dst []byte, _ *format.Source) []byte { return append(dst, n...) }
 
-// append writes null for one operator without a value, as Envoy does.
+// append writes null for one operator without a value, as Envoy does. The value is
+// made at the end of dst, and quoted behind itself if it needs escapes.
 func (n leaf) append(dst []byte, src *format.Source) []byte {
-	var room [256]byte
-	text, ok := n.prog.AppendValue(room[:0], src)
+	start := len(dst)
+	if !n.number {
+		dst = append(dst, '"')
+	}
+	body := len(dst)
+	dst, ok := n.prog.AppendValue(dst, src)
 	switch {
 	case !ok:
-		return append(dst, "null"...)
+		return append(dst[:start], "null"...)
 	case n.number:
-		return append(dst, text...)
+		return dst
+	case plain(dst[body:]):
+		return append(dst, '"')
 	}
-	quoted, err := json.Marshal(string(text))
-	if err != nil { // cannot be: strings always marshal
-		return append(dst, "null"...)
+	end := len(dst)
+	dst = appendQuoted(dst, dst[body:])
+	return dst[:start+copy(dst[start:], dst[end:])]
+}
+
+// plain reports whether a text stands in JSON as it is.
+func plain(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return false
+		}
 	}
-	return append(dst, quoted...)
+	return true
+}
+
+// appendQuoted writes a JSON string without garbage. Bytes that are no UTF-8
+// become the replacement character, as in encoding/json.
+func appendQuoted(dst, text []byte) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	for i := 0; i < len(text); {
+		c := text[i]
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c < ' ' || c == 0x7f:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		case c < utf8.RuneSelf:
+			dst = append(dst, c)
+		default:
+			r, n := utf8.DecodeRune(text[i:])
+			dst = utf8.AppendRune(dst, r)
+			i += n
+			continue
+		}
+		i++
+	}
+	return append(dst, '"')
 }
 
 func (n object) append(dst []byte, src *format.Source) []byte {

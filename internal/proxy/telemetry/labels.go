@@ -76,10 +76,10 @@ func (f *facts) values() []string {
 // httpValues gives the label values in the order of httpLabels.
 func (f *facts) httpValues() []string { return append(f.values(), strconv.Itoa(f.code), f.grpc) }
 
-// responseFlags gives the label for a reason.
-func responseFlags(c stream.Code) string {
-	if flag := c.Flag(); flag != "" {
-		return flag
+// responseFlags gives the label for a reason and what else happened.
+func responseFlags(c stream.Code, n stream.Notes) string {
+	if flags := stream.Flags(c, n); flags != "" {
+		return flags
 	}
 	return "-"
 }

@@ -1,9 +1,7 @@
 package telemetry
 
 import (
-	"maps"
-	"sync"
-	"sync/atomic"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,49 +14,34 @@ import (
 // buckets are those of Envoy's histograms, which Istio's dashboards expect.
 var buckets = []float64{0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000}
 
-// Bounds of what requests can make grow.
-const (
-	maxChildren = 2048 // resolved series in the cache; a full one starts anew
-	maxHosts    = 256  // hosts as destination_service that only requests name
-)
-
 // Metrics are Istio's standard metrics of one proxy. Safe for concurrent use.
+//
+// What a request costs is one look-up in a map that nobody writes to, and atomic
+// additions. Only a series that is new takes a lock.
 type Metrics struct {
 	// immutable
 	self     *peermeta.Peer
 	peerSlot int
 
-	requests                     *prometheus.CounterVec
-	duration, reqBytes, rspBytes *prometheus.HistogramVec
-	sent, received               *prometheus.CounterVec
-	opened, closed               *prometheus.CounterVec
+	requests, reqMessages, rspMessages *prometheus.CounterVec
+	duration, reqBytes, rspBytes       *prometheus.HistogramVec
+	sent, received                     *prometheus.CounterVec
+	opened, closed                     *prometheus.CounterVec
+	overflow                           prometheus.Counter
 
-	mu    sync.Mutex        // serialises writers of children
-	hosts map[string]string // guarded by mu: interned
-	view  atomic.Pointer[map[childKey]*child]
-}
-
-// childKey tells series apart by what they come from. Comparing pointers of
-// configuration nodes is cheap; a node that is gone is only a stale entry until
-// the cache starts anew.
-type childKey struct {
-	dir      stream.Direction
-	code     stream.Code
-	status   int32
-	grpc     bool
-	mutual   bool
-	cluster  *config.Cluster
-	peer     *peermeta.Peer
-	endpoint *config.Endpoint
-	peerURI  string
-	name     string // of the cluster, where its node is not known
-	host     string // where neither tells the service
+	hosts interned
+	cache childCache
+	http  series
+	tcp   series
+	flows flowSet
 }
 
 // child are the metrics of one series.
 type child struct {
 	requests                     prometheus.Counter
 	duration, reqBytes, rspBytes prometheus.Observer
+	reqMessages, rspMessages     prometheus.Counter // of gRPC calls; nil for others
+	overflow                     bool               // it stands for series beyond the bound
 }
 
 // NewMetrics registers the metrics of a proxy. self is the proxy's own workload;
@@ -71,17 +54,24 @@ func NewMetrics(reg prometheus.Registerer, self *peermeta.Peer, peerSlot int) (*
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, httpLabels)
 	}
 	m := &Metrics{
-		self: self, peerSlot: peerSlot, hosts: map[string]string{},
-		requests: counter("istio_requests_total", "Requests that the proxy handled.", httpLabels),
-		duration: histogram("istio_request_duration_milliseconds", "Time from a request's first byte to its answer's last."),
-		reqBytes: histogram("istio_request_bytes", "Size of request bodies."),
-		rspBytes: histogram("istio_response_bytes", "Size of response bodies."),
-		sent:     counter("istio_tcp_sent_bytes_total", "Bytes sent to clients over TCP connections.", commonLabels),
-		received: counter("istio_tcp_received_bytes_total", "Bytes received from clients over TCP connections.", commonLabels),
-		opened:   counter("istio_tcp_connections_opened_total", "TCP connections opened.", commonLabels),
-		closed:   counter("istio_tcp_connections_closed_total", "TCP connections closed.", commonLabels),
+		self: self, peerSlot: peerSlot,
+		requests:    counter("istio_requests_total", "Requests that the proxy handled.", httpLabels),
+		duration:    histogram("istio_request_duration_milliseconds", "Time from a request's first byte to its answer's last."),
+		reqBytes:    histogram("istio_request_bytes", "Size of request bodies."),
+		rspBytes:    histogram("istio_response_bytes", "Size of response bodies."),
+		reqMessages: counter("istio_request_messages_total", "Messages that gRPC clients sent.", httpLabels),
+		rspMessages: counter("istio_response_messages_total", "Messages that gRPC servers sent.", httpLabels),
+		sent:        counter("istio_tcp_sent_bytes_total", "Bytes sent to clients over TCP connections.", commonLabels),
+		received:    counter("istio_tcp_received_bytes_total", "Bytes received from clients over TCP connections.", commonLabels),
+		opened:      counter("istio_tcp_connections_opened_total", "TCP connections opened.", commonLabels),
+		closed:      counter("istio_tcp_connections_closed_total", "TCP connections closed.", commonLabels),
+		overflow: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lateen_metrics_overflow_total", Help: "Requests and connections counted under the labels \"overflow\", because there are too many series.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.reqBytes, m.rspBytes, m.sent, m.received, m.opened, m.closed} {
+	for _, c := range []prometheus.Collector{
+		m.requests, m.duration, m.reqBytes, m.rspBytes, m.reqMessages, m.rspMessages, m.closed, m.overflow, tcpCollector{m},
+	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -91,7 +81,27 @@ func NewMetrics(reg prometheus.Registerer, self *peermeta.Peer, peerSlot int) (*
 
 // Done implements stream.Observer: it counts one HTTP exchange.
 func (m *Metrics) Done(s *stream.Stream, o *stream.Outcome) {
-	k := childKey{dir: s.Conn.Dir, code: o.Reason.Code, status: int32(o.Status), grpc: isGRPC(s)}
+	k := m.key(s, o)
+	c := m.cache.get(k)
+	if c == nil {
+		c = m.newChild(k, s)
+	}
+	if c.overflow {
+		m.overflow.Inc()
+	}
+	c.requests.Inc()
+	c.duration.Observe(float64(o.Duration) / float64(time.Millisecond))
+	c.reqBytes.Observe(float64(o.BytesReceived))
+	c.rspBytes.Observe(float64(o.BytesSent))
+	if c.reqMessages != nil && s.GRPC.Counted {
+		c.reqMessages.Add(float64(s.GRPC.RequestMessages.Load()))
+		c.rspMessages.Add(float64(s.GRPC.ResponseMessages.Load()))
+	}
+}
+
+// key tells which series an exchange belongs to.
+func (m *Metrics) key(s *stream.Stream, o *stream.Outcome) childKey {
+	k := childKey{dir: s.Conn.Dir, code: o.Reason.Code, notes: s.Notes(), status: int32(o.Status), grpc: grpcStatus(s, o)}
 	k.cluster, _ = s.Upstream.ClusterNode.(*config.Cluster)
 	if m.peerSlot >= 0 {
 		k.peer, _ = (*s.Slot(m.peerSlot)).(*peermeta.Peer)
@@ -103,74 +113,73 @@ func (m *Metrics) Done(s *stream.Stream, o *stream.Outcome) {
 		k.endpoint, _ = s.Upstream.Endpoint.(*config.Endpoint)
 	}
 	if tls != nil {
-		k.mutual, k.peerURI = tls.Mutual, tls.PeerURI
+		k.mutual, k.peerURI, k.localURI = tls.Mutual, tls.PeerURI, tls.LocalURI
 	}
 	if k.cluster == nil {
 		k.name = s.Upstream.Cluster
 	}
 	if k.cluster == nil || len(k.cluster.Metadata.Services) == 0 {
-		k.host = m.boundHost(s.Request.Authority)
+		k.host = m.hosts.get(s.Request.Authority)
 	}
-	c := m.child(k, tls, s, o)
-	c.requests.Inc()
-	c.duration.Observe(float64(o.Duration) / float64(time.Millisecond))
-	c.reqBytes.Observe(float64(o.BytesReceived))
-	c.rspBytes.Observe(float64(o.BytesSent))
+	return k
 }
 
-func isGRPC(s *stream.Stream) bool {
-	const grpc = "application/grpc"
-	t := s.Request.Get(stream.ContentType)
-	return len(t) >= len(grpc) && string(t[:len(grpc)]) == grpc
+// What childKey.grpc holds beside a status.
+const (
+	notGRPC      = -1
+	noGRPCStatus = -2
+)
+
+// grpcStatus finds a call's status in the answer's trailers, else in its head, else
+// by its HTTP status, as Envoy does.
+func grpcStatus(s *stream.Stream, o *stream.Outcome) int16 {
+	if !s.GRPC.Call && !stream.IsGRPC(s.Request.Get(stream.ContentType)) {
+		return notGRPC
+	}
+	if s.GRPC.Answered {
+		return int16(s.GRPC.Status)
+	}
+	var fromHead stream.GRPC
+	if o.Response != nil {
+		fromHead.Answer(o.Response.Get(stream.GRPCStatus))
+	}
+	switch {
+	case fromHead.Answered:
+		return int16(fromHead.Status)
+	case o.Status != 0:
+		return int16(stream.GRPCStatusOf(o.Status))
+	}
+	return noGRPCStatus
 }
 
-// boundHost gives the host as a label value, for a bounded number of hosts.
-func (m *Metrics) boundHost(host []byte) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if h, ok := m.hosts[string(host)]; ok {
-		return h
-	}
-	if len(m.hosts) >= maxHosts {
-		return unknown
-	}
-	h := string(host)
-	m.hosts[h] = h
-	return h
-}
-
-func (m *Metrics) child(k childKey, tls *stream.TLS, s *stream.Stream, o *stream.Outcome) *child {
-	if v := m.view.Load(); v != nil {
-		if c := (*v)[k]; c != nil {
-			return c
-		}
-	}
-	// The key must not hold views into the connection's buffers; its strings are
-	// copies or configuration.
+// newChild resolves a series and remembers it.
+func (m *Metrics) newChild(k childKey, s *stream.Stream) *child {
 	f := facts{
-		dir: k.dir, self: m.self, peer: k.peer, mutual: k.mutual, code: o.Status, protocol: "http", flags: responseFlags(k.code),
+		dir: k.dir, self: m.self, peer: k.peer, mutual: k.mutual, code: int(k.status), protocol: "http", flags: responseFlags(k.code, k.notes),
 	}
-	f.principals(tls)
+	f.principals(k.localURI, k.peerURI)
 	f.service = m.service(k.dir, s.Upstream.Cluster, k.cluster, k.host)
 	if f.peer == nil && k.endpoint != nil {
 		f.peer = peermeta.FromEndpoint(k.endpoint.Workload)
 	}
-	if k.grpc {
+	if k.grpc != notGRPC {
 		f.protocol = "grpc"
-		if o.Response != nil {
-			f.grpc = string(o.Response.Get(stream.GRPCStatus))
+		if k.grpc >= 0 {
+			f.grpc = strconv.Itoa(int(k.grpc))
 		}
 	}
-	labels := f.httpValues()
+	labels, ok := m.http.admit(f.httpValues())
 	c := &child{
+		overflow: !ok,
 		requests: m.requests.WithLabelValues(labels...),
 		duration: m.duration.WithLabelValues(labels...),
 		reqBytes: m.reqBytes.WithLabelValues(labels...),
 		rspBytes: m.rspBytes.WithLabelValues(labels...),
 	}
-	if !k.grpc { // the status may differ under the same key
-		m.remember(k, c)
+	if k.grpc != notGRPC {
+		c.reqMessages, c.rspMessages = m.reqMessages.WithLabelValues(labels...), m.rspMessages.WithLabelValues(labels...)
 	}
+	m.cache.put(k, c)
 	return c
 }
 
@@ -185,27 +194,16 @@ func (m *Metrics) service(dir stream.Direction, name string, c *config.Cluster, 
 }
 
 // principals takes the two ends' identities from the connection between them.
-func (f *facts) principals(tls *stream.TLS) {
-	if tls == nil || !tls.Mutual {
+func (f *facts) principals(local, peer string) {
+	if !f.mutual {
 		return
 	}
-	f.sourceID, f.destID = tls.LocalURI, tls.PeerURI
+	f.sourceID, f.destID = local, peer
 	if f.dir == stream.Inbound {
-		f.sourceID, f.destID = tls.PeerURI, tls.LocalURI
+		f.sourceID, f.destID = peer, local
 	}
-}
-
-func (m *Metrics) remember(k childKey, c *child) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	next := map[childKey]*child{}
-	if v := m.view.Load(); v != nil && len(*v) < maxChildren {
-		next = maps.Clone(*v)
-	}
-	next[k] = c
-	m.view.Store(&next)
 }
 
 // Forget drops the cache, and with it the configuration nodes that it holds. The
 // proxy calls it when clusters have changed.
-func (m *Metrics) Forget() { m.view.Store(nil) }
+func (m *Metrics) Forget() { m.cache.clear() }

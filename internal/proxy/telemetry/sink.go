@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +19,9 @@ const (
 	// and counted.
 	maxPending = 1 << 20
 )
+
+// newline ends every line.
+var newline = []byte{'\n'}
 
 // Sink writes lines to one destination in batches. Append never blocks: a slow or
 // stuck writer costs lines, not requests.
@@ -96,8 +100,8 @@ func (s *Sink) run() {
 		s.buf = spare[:0]
 		s.mu.Unlock()
 		if len(batch) > 0 {
-			if _, err := s.w.Write(batch); err != nil {
-				s.dropped.Add(1)
+			if n, err := s.w.Write(batch); err != nil {
+				s.dropped.Add(uint64(bytes.Count(batch[n:], newline)))
 				s.log.Warn("access log not written", "err", err)
 			}
 		}

@@ -3,7 +3,6 @@ package telemetry
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -136,6 +135,9 @@ func TestCountsAndBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range families {
+		if f.GetName() == "lateen_metrics_overflow_total" {
+			continue
+		}
 		if n := len(f.Metric); n != maxHosts+1 {
 			t.Errorf("%s: %d series, want %d: hosts are bounded", f.GetName(), n, maxHosts+1)
 		}
@@ -145,7 +147,7 @@ func TestCountsAndBounds(t *testing.T) {
 		s.Upstream.ClusterNode = &config.Cluster{Name: fmt.Sprint(i)}
 		m.Done(s, o)
 	}
-	if n := len(*m.view.Load()); n > maxChildren {
+	if n := m.cache.size(); n > maxChildren {
 		t.Errorf("%d cached series", n)
 	}
 	m.Forget()
@@ -259,34 +261,5 @@ func TestAccessLogForms(t *testing.T) {
 	}
 	if _, err := NewAccessLog(&config.AccessLog{Path: "/dev/stdout"}, NewSinks(nil, nil, silent)); err == nil {
 		t.Error("a log without a format accepted")
-	}
-}
-
-func BenchmarkMetrics(b *testing.B) {
-	m, _ := newMetrics(b)
-	s, o := done(stream.Inbound), &stream.Outcome{Status: 200, Duration: 1e6, Response: &stream.Response{}}
-	s.Upstream.ClusterNode = &config.Cluster{Metadata: config.Metadata{Services: []config.Service{{Host: "h"}}}}
-	*s.Slot(0) = &peermeta.Peer{Workload: "caller"}
-	b.ReportAllocs()
-	for b.Loop() {
-		m.Done(s, o)
-	}
-}
-
-func BenchmarkAccessLog(b *testing.B) {
-	text, err := format.Parse(`[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% "%REQ(USER-AGENT)%" "%UPSTREAM_HOST%"` + "\n")
-	if err != nil {
-		b.Fatal(err)
-	}
-	sinks := NewSinks(io.Discard, nil, silent)
-	defer sinks.Close()
-	l, err := NewAccessLog(&config.AccessLog{Path: "/dev/stdout", Text: text}, sinks)
-	if err != nil {
-		b.Fatal(err)
-	}
-	s, o := done(stream.Inbound), &stream.Outcome{Status: 200, Response: &stream.Response{}}
-	b.ReportAllocs()
-	for b.Loop() {
-		l.Done(s, o)
 	}
 }
