@@ -3,15 +3,16 @@ GO      ?= go
 BIN     := bin
 export LATEEN_CACHE ?= $(CURDIR)/.cache
 export LATEEN_TEST_ENVOY ?= $(LATEEN_CACHE)/tools/envoy
+export LATEEN_TEST_H2SPEC ?= $(LATEEN_CACHE)/tools/h2spec
 
-.PHONY: all up build test unit e2e check golden bench deep fuzz setup clean
+.PHONY: all up build test unit e2e check golden bench microbench deep fuzz setup clean
 all: build
 
 up: ## run the mesh with Bookinfo on this machine
 	$(GO) run ./cmd/lateen up
 
 build: ## static binaries in bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(BIN)/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags "-s -w" -o $(BIN)/ ./cmd/...
 
 test: setup check unit e2e ## all tests
 
@@ -19,7 +20,7 @@ setup: # what tests of real components need; says what it left out
 	@scripts/setup.sh
 
 check: ## formatting, vet, staticcheck
-	@out=$$(gofmt -l cmd internal samples test); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+	@out=$$(gofmt -l bench cmd internal samples test); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
@@ -33,15 +34,20 @@ e2e: build ## the whole mesh as its users see it
 golden: ## rewrite the golden files; read the difference before you commit it
 	$(GO) test $$(grep -rl 'flag.Bool("update"' --include=*_test.go internal | xargs -n1 dirname | sort -u | sed "s|^|./|") -update
 
-bench: ## benchmarks of the hot paths
+bench: ## lateen-proxy beside Envoy, HAProxy, nginx and others; writes bench/RESULTS.md
+	@scripts/bench-setup.sh
+	$(GO) run ./bench -results bench/RESULTS.md $(BENCHFLAGS)
+
+microbench: ## Go benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/proxy/... ./internal/compile ./internal/mesh
 
 fuzz: ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(or $(FUZZTIME),60s)
 
 deep: ## long work: fuzzing, benchmarks, repeated end-to-end walks
-	$(MAKE) fuzz bench
+	$(MAKE) fuzz microbench bench
 	LATEEN_DEEP=1 $(GO) test -timeout 30m ./internal/compile
+	LATEEN_DEEP=1 $(GO) test -count=1 -timeout 30m -run 'Smuggling|Differential|H2Spec|Corpus|Conformance|Hostile' ./internal/proxy ./internal/proxy/http1 ./internal/proxy/http2
 	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./...
 
 clean:

@@ -15,6 +15,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the first signal drains, a second one ends at once
 	env := &command.Env{Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
 	table := append(command.Table(), command.Command{
 		Name: agent.Name, Summary: agent.Summary,

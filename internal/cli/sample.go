@@ -10,13 +10,13 @@ import (
 )
 
 func newSampleCommand(env *Env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "sample NAME [ARG...]",
 		Short: "Run one of the sample programs in the foreground",
 		Long: `Run one of the sample programs in the foreground, outside any mesh.
 
 Programs: ` + strings.Join(samples.Names(), ", ") + `.
-Those that serve HTTP take their port as the first argument.`,
+Those that serve HTTP or gRPC take their port as the first argument.`,
 		Args:      cobra.MinimumNArgs(1),
 		ValidArgs: samples.Names(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -24,4 +24,6 @@ Those that serve HTTP take their port as the first argument.`,
 			return samples.Run(cmd.Context(), args[0], args[1:], samples.Env(env.Getenv), log)
 		},
 	}
+	cmd.Flags().SetInterspersed(false) // flags after NAME are the program's own
+	return cmd
 }

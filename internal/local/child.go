@@ -196,7 +196,7 @@ func (p *place) startProcess(ctx context.Context) (*remote, error) {
 		file, err := writeJSON(dir, "proxy.json", command.Bootstrap{
 			XDS: p.runtime.xds(), TokenFile: filepath.Join(dir, tokenFile), Node: node, TrustDomain: trustDomain,
 			NamespaceFD: 3, Admin: adminAddr.String(), Metrics: metricsAddr.String(), Status: statusAddr.String(),
-			DrainSeconds: int(drainTime / time.Second), Concurrency: 2,
+			DrainSeconds: int(drainTime / time.Second),
 		})
 		if err != nil {
 			return nil, err

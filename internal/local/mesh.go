@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,6 +22,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/local/netns"
 	"github.com/lateen-mesh/lateen/internal/local/supervise"
 	"github.com/lateen-mesh/lateen/internal/ops"
+	"github.com/lateen-mesh/lateen/internal/ops/process"
+	"github.com/lateen-mesh/lateen/internal/proxy/overload"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/registry"
 )
@@ -95,6 +98,14 @@ func (m *mesh) run(ctx context.Context, ready func(control.Info, []string)) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, watch.Close()) }()
+	settings := process.Apply(process.Settings{Getenv: os.Getenv, Log: ops.Scope(m.log, "runtime")})
+	defer settings.Close()
+	guard := overload.New(overload.Options{Process: settings, Log: ops.Scope(m.log, "overload")})
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	var watcher sync.WaitGroup
+	watcher.Go(func() { guard.Run(watching) })
+	defer watcher.Wait()
+	defer unwatch()
 	issuer, err := grpc.NewClient("unix://"+filepath.Join(m.o.Dirs.Runtime, "xds.sock"),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
 	if err != nil {
@@ -102,7 +113,7 @@ func (m *mesh) run(ctx context.Context, ready func(control.Info, []string)) (err
 	}
 	defer issuer.Close()
 	m.runtime = &runtime{
-		o: m.o, network: network, ports: m.ports, names: dns.NewTable(), resolver: dns.NewHost(""), watch: watch,
+		o: m.o, network: network, ports: m.ports, names: dns.NewTable(), resolver: dns.NewHost(""), watch: watch, settings: settings, guard: guard,
 		issuer: issuer, users: otherUsers(), log: ops.Scope(m.log, "pods"), outputs: map[string]*output{},
 	}
 	m.sup = supervise.New(supervise.Options{

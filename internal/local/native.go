@@ -66,6 +66,7 @@ func (p *place) startNative(ctx context.Context) (*native, error) {
 	o := proxy.Options{
 		Node: node, Sockets: p.at.Sockets(ports), Source: source, Secrets: id,
 		AccessLog: writer{out}, ErrorLog: writer{out}, Log: log, Levels: levels, Watch: p.runtime.watch, Version: p.runtime.o.Version,
+		Overload: p.runtime.guard, Runtime: p.runtime.settings,
 	}
 	if err := p.listenPages(&o); err != nil {
 		return nil, err

@@ -19,6 +19,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/intercept"
 	"github.com/lateen-mesh/lateen/internal/local/netns"
 	"github.com/lateen-mesh/lateen/internal/local/supervise"
+	"github.com/lateen-mesh/lateen/internal/ops/process"
+	"github.com/lateen-mesh/lateen/internal/proxy/overload"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 )
 
@@ -31,6 +33,8 @@ type runtime struct {
 	names    *dns.Table
 	resolver *dns.Host
 	watch    *rawio.Watch
+	settings *process.Runtime
+	guard    *overload.Monitor // of the whole process
 	tokens   *ca.Tokens
 	issuer   *grpc.ClientConn // to the control plane, for certificates
 	users    bool             // workloads run as another user

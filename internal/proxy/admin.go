@@ -37,6 +37,8 @@ func (p *Proxy) pages() []page {
 		{"/healthcheck/ok", "undo /healthcheck/fail", true, p.pageHealth(false)},
 		{"/listeners", "listeners in force (?format=json)", false, p.pageListeners},
 		{"/logging", "log levels; POST ?level=LEVEL for all, ?SCOPE=LEVEL for one", false, p.pageLogging},
+		{"/memory", "memory of the process, as JSON", false, p.pageMemory},
+		{"/overload", "what the process uses of what it may, and what it does about it, as JSON", false, p.pageOverload},
 		{"/quitquitquit", "end the proxy", true, p.pageQuit},
 		{"/ready", "200 LIVE when the first configuration is in force, else 503", false, p.pageReady},
 		{"/server_info", "version, state, node", false, p.pageServerInfo},
@@ -56,6 +58,9 @@ func (p *Proxy) adminHandler() http.Handler {
 		}
 		plain(w)
 		io.WriteString(w, "admin commands are:\n")
+		if p.opts.Profiles {
+			io.WriteString(w, "  /debug/pprof/: Go's profiles of the process, for clients on this machine\n")
+		}
 		for _, pg := range pages {
 			how := ""
 			if pg.post {
@@ -65,6 +70,9 @@ func (p *Proxy) adminHandler() http.Handler {
 		}
 	}
 	mux.HandleFunc("/", help)
+	if p.opts.Profiles {
+		profiles(mux)
+	}
 	for _, pg := range pages {
 		mux.HandleFunc(pg.path, func(w http.ResponseWriter, r *http.Request) {
 			if pg.post && r.Method != http.MethodPost {

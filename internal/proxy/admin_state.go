@@ -36,7 +36,7 @@ func (p *Proxy) pageServerInfo(w http.ResponseWriter, _ *http.Request) {
 	up := durationpb.New(time.Since(p.started).Truncate(time.Second))
 	writeJSON(w, &adminv3.ServerInfo{
 		Version: "lateen-proxy/" + p.opts.Version + "/" + runtime.Version(), State: state, Node: p.opts.Node,
-		UptimeCurrentEpoch: up, UptimeAllEpochs: up,
+		UptimeCurrentEpoch: up, UptimeAllEpochs: up, CommandLineOptions: p.options(),
 	})
 }
 
@@ -193,6 +193,10 @@ func (p *Proxy) pageStats(w http.ResponseWriter, r *http.Request) {
 	}
 	line("cluster_manager.active_clusters", clusters)
 	line("cluster_manager.warming_clusters", uint64(len(p.clusters.Warming())))
+	line("access_log.dropped", p.sinks.Dropped())
+	for k, v := range p.access.All() {
+		line(k, v)
+	}
 	s := p.listeners.Stats()
 	line("listener.downstream_cx_total", s.Total.Load())
 	line("listener.downstream_cx_active", uint64(max(s.Active.Load(), 0)))
@@ -200,6 +204,9 @@ func (p *Proxy) pageStats(w http.ResponseWriter, r *http.Request) {
 	line("listener.no_filter_chain_match", s.NoChain.Load())
 	line("listener.ssl.connection_error", s.HandshakeFail.Load())
 	line("listener_manager.total_listeners_active", uint64(len(p.listeners.Listeners())))
+	for k, v := range p.processStats() {
+		line(k, v)
+	}
 	line("server.uptime", uint64(time.Since(p.started)/time.Second))
 	line("server.live", map[bool]uint64{true: 1}[p.Ready()])
 }

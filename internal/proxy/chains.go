@@ -93,7 +93,7 @@ func (p *Proxy) buildChain(l *config.Listener, fc *config.FilterChain) (*listene
 	var tls *tlsctx.Server
 	var err error
 	if fc.TLS != nil {
-		o := tlsctx.ServerOptions{HTTP: fc.HTTP != nil, PeerPEM: fc.HTTP != nil && fc.HTTP.ClientCertPEM}
+		o := tlsctx.ServerOptions{HTTP1: fc.HTTP != nil && fc.HTTP.Codec == config.CodecHTTP1, PeerPEM: fc.HTTP != nil && fc.HTTP.ClientCertPEM}
 		if tls, err = tlsctx.NewServer(fc.TLS, p.secrets, o); err != nil {
 			return nil, err
 		}
@@ -107,6 +107,9 @@ func (p *Proxy) buildChain(l *config.Listener, fc *config.FilterChain) (*listene
 	if err != nil {
 		return nil, err
 	}
+	if server, err = p.guarded(fc, server); err != nil {
+		return nil, err
+	}
 	return listener.NewChain(l, fc, tls, server), nil
 }
 
@@ -115,7 +118,7 @@ func (p *Proxy) httpServer(l *config.Listener, cfg *config.HTTP) (listener.Serve
 	if err != nil {
 		return nil, err
 	}
-	o := hcm.Options{Dir: l.Dir, Watch: p.watch, Log: ops.Scope(p.opts.Log, "http")}
+	o := hcm.Options{Dir: l.Dir, Watch: p.watch, Overload: p.opts.Overload, Log: ops.Scope(p.opts.Log, "http")}
 	if cfg.RouteName != "" {
 		o.Routes = p.table(cfg.RouteName)
 	}

@@ -159,7 +159,7 @@ func newSidecar(t testing.TB, workload string, sec tlsctx.Secrets, configure fun
 	s.admin = "http://" + admin.Addr().String()
 	s.Proxy, err = proxy.New(proxy.Options{
 		Node: n, Sockets: rawio.HostSockets{}, Source: source, Secrets: sec, AdminListener: admin,
-		AccessLog: s.log, Log: ops.NewLogger(testLog{t}, ops.Text, levels), Levels: levels, DrainTime: 2 * time.Second,
+		AccessLog: s.log, Log: ops.NewLogger(testLog{t}, ops.Text, levels), Levels: levels, DrainTime: 2 * time.Second, Profiles: true,
 	})
 	if err != nil {
 		t.Fatal(err)

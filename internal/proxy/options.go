@@ -12,6 +12,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"github.com/lateen-mesh/lateen/internal/ops"
+	"github.com/lateen-mesh/lateen/internal/ops/process"
+	"github.com/lateen-mesh/lateen/internal/proxy/overload"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/tlsctx"
 	"github.com/lateen-mesh/lateen/internal/proxy/upstream"
@@ -49,6 +51,14 @@ type Options struct {
 	Concurrency int
 	// MaxConnections bounds downstream connections; 0: no bound.
 	MaxConnections int
+	// Overload protects the process; it may be shared by the proxies of a process,
+	// and its owner runs it. nil: nothing does.
+	Overload *overload.Monitor
+	// Runtime is what the process runs with, for the admin pages; nil: not shown.
+	Runtime *process.Runtime
+	// Profiles shows the process's profiles at /debug/pprof/, to clients on this
+	// machine. Not for proxies that share a process: profiles are of all of it.
+	Profiles bool
 	// DrainTime is what connections have to finish after their listener or chain
 	// disappeared; 0: 45 s.
 	DrainTime time.Duration

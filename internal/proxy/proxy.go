@@ -18,6 +18,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/filters/fault"
 	"github.com/lateen-mesh/lateen/internal/proxy/filters/grpcstats"
 	"github.com/lateen-mesh/lateen/internal/proxy/filters/peermeta"
+	"github.com/lateen-mesh/lateen/internal/proxy/filters/rbac"
 	"github.com/lateen-mesh/lateen/internal/proxy/listener"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/relay"
@@ -47,6 +48,7 @@ type Proxy struct {
 	sinks     *telemetry.Sinks
 	registry  *prometheus.Registry
 	metrics   *telemetry.Metrics
+	access    *rbac.Stats
 	ready     *ops.Readiness
 	kick      chan struct{} // one slot: something may have become ready
 
@@ -67,7 +69,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		opts: o, log: o.Log, started: time.Now(), watch: o.Watch, timers: timer.NewQueue(0),
+		opts: o, log: o.Log, started: time.Now(), watch: o.Watch, timers: timer.NewQueue(0), access: new(rbac.Stats),
 		kick: make(chan struct{}, 1), ready: ops.NewReadiness("clusters", "listeners"),
 	}
 	p.secrets = newSecrets(o.Secrets)
@@ -78,6 +80,9 @@ func New(o Options) (*Proxy, error) {
 	}
 	p.sinks = telemetry.NewSinks(o.AccessLog, o.ErrorLog, ops.Scope(o.Log, "accesslog"))
 	if p.registry, err = telemetry.NewRegistry(o.Version, p.sinks); err != nil {
+		return nil, err
+	}
+	if err = p.registry.Register(guardMetrics{p}); err != nil {
 		return nil, err
 	}
 	if p.metrics, err = telemetry.NewMetrics(p.registry, peermeta.FromNode(o.Node), peerSlot); err != nil {
@@ -113,13 +118,14 @@ func (p *Proxy) build() {
 			grpcstats.NewBuilder(),
 			alpn.NewBuilder(),
 			fault.NewBuilder(fault.Options{}),
+			rbac.NewBuilder(p.access),
 			cors.NewBuilder(),
 			router.NewBuilder(router.Options{Clusters: p.clusters, Timer: p.timers, Log: ops.Scope(o.Log, "router")}),
 		},
 	}
 	p.listeners = listener.New(listener.Options{
 		Sockets: o.Sockets, Log: ops.Scope(o.Log, "listener"), Handshakes: o.Concurrency,
-		MaxConnections: o.MaxConnections, DrainTime: o.DrainTime, Unserved: p.unserved,
+		MaxConnections: o.MaxConnections, DrainTime: o.DrainTime, Unserved: p.unserved, Gate: o.Overload,
 	})
 }
 
@@ -148,6 +154,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer wg.Wait()
 	stop := p.serveAdmin(&wg)
 	defer stop()
+	defer p.heed()()
 	wg.Go(func() { p.settleLoop(ctx) })
 
 	p.opts.Source.Subscribe(config.ClusterURL, client.Wildcard)

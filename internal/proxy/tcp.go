@@ -70,7 +70,11 @@ func (c *tcpConn) Serve() stream.Reason {
 		c.peer.Store(x)
 		down = x
 	}
-	hooks := relay.Hooks{Connected: func(_ rawio.Transport, up *upstream.TCPConn) error { return c.connected(up, count) }}
+	var bytes relay.Counters
+	if count != nil {
+		count.Count(bytes.Bytes)
+	}
+	hooks := relay.Hooks{Bytes: &bytes, Connected: func(_ rawio.Transport, up *upstream.TCPConn) error { return c.connected(up, count) }}
 	f := c.p.relay.Serve(down, c.info, c.chain.TCP, hooks, c.closing)
 	if count != nil {
 		count.Closed(f.Cluster, f.BytesReceived, f.BytesSent, f.Reason)

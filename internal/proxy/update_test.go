@@ -230,7 +230,7 @@ func TestGatewaySecretOverADS(t *testing.T) {
 	if _, err := body.ReadFrom(resp.Body); err != nil {
 		t.Fatal(err)
 	}
-	if resp.StatusCode != 200 || resp.ProtoMajor != 1 || strings.Contains(body.String(), "forged") || resp.Header.Get("Server") != "istio-envoy" {
+	if resp.StatusCode != 200 || resp.ProtoMajor != 2 || strings.Contains(body.String(), "forged") || resp.Header.Get("Server") != "istio-envoy" {
 		t.Errorf("%d %s %v\n%s", resp.StatusCode, resp.Proto, resp.Header, body.String())
 	}
 	dump, err := f.ConfigDump()

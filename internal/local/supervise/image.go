@@ -22,7 +22,7 @@ type image struct {
 	hostFirst  bool   // a command in the manifest is run on the host, the sample is for those without
 }
 
-// images maps the images of Istio's samples to the built-in programs.
+// images maps the images of Istio's samples, and of our own, to the built-in programs.
 var images = []image{
 	{repository: "istio/examples-bookinfo-productpage-v1", sample: "productpage", port: true},
 	{repository: "istio/examples-bookinfo-details-v1", sample: "details", port: true},
@@ -33,6 +33,8 @@ var images = []image{
 	{repository: "istio/examples-helloworld-v1", sample: "helloworld-v1", port: true},
 	{repository: "istio/examples-helloworld-v2", sample: "helloworld-v2", port: true},
 	{repository: "istio/tcp-echo-server", sample: "tcp-echo"},
+	{repository: "lateen-mesh/grpc-echo-v1", sample: "grpc-echo-v1", port: true},
+	{repository: "lateen-mesh/grpc-echo-v2", sample: "grpc-echo-v2", port: true},
 	{repository: "mccutchen/go-httpbin", sample: "httpbin", port: true},
 	{repository: "kennethreitz/httpbin", sample: "httpbin", port: true},
 	{repository: "curlimages/curl", sample: "curl", hostFirst: true},

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,9 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -119,8 +123,18 @@ func newChecker(p *corev1.Probe, c *corev1.Container, place Place, prog Program)
 			return nil, err
 		}
 		return func(ctx context.Context) error { return checkHTTP(ctx, place, addr, p.HTTPGet) }, nil
+	case p.GRPC != nil:
+		addr, err := probeAddr("", intstr.FromInt32(p.GRPC.Port), c, place)
+		if err != nil {
+			return nil, err
+		}
+		service := ""
+		if p.GRPC.Service != nil {
+			service = *p.GRPC.Service
+		}
+		return func(ctx context.Context) error { return checkGRPC(ctx, place, addr, service) }, nil
 	}
-	return func(context.Context) error { return nil }, nil // gRPC: see reader.container
+	return nil, errors.New("the probe asks nothing")
 }
 
 // probeAddr gives the address that a probe asks: the pod's, unless it names
@@ -189,6 +203,25 @@ func checkHTTP(ctx context.Context, place Place, addr string, a *corev1.HTTPGetA
 	}
 	if resp.StatusCode < 200 || resp.StatusCode >= 400 {
 		return fmt.Errorf("%s answers %s", req.URL, resp.Status)
+	}
+	return nil
+}
+
+// checkGRPC asks gRPC's health service, without TLS, as kubelet does.
+func checkGRPC(ctx context.Context, place Place, addr, service string) error {
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(), grpc.WithUserAgent("kube-probe/lateen"),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return place.DialContext(ctx, "tcp", addr) }))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
+	if err != nil {
+		return err
+	}
+	if answer.Status != healthpb.HealthCheckResponse_SERVING {
+		return fmt.Errorf("the service %q is %s", service, answer.Status)
 	}
 	return nil
 }

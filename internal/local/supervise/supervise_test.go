@@ -415,6 +415,7 @@ func TestImages(t *testing.T) {
 		{"curlimages/curl", []string{"/bin/sleep", "infinity"}, nil, 0, "", "/bin/sleep: /bin/sleep infinity"},
 		{"curlimages/curl", nil, nil, 0, "", "/proc/self/exe: lateen sample curl"},
 		{"docker.io/istio/examples-helloworld-v2:1.0", nil, nil, 5000, "", "/proc/self/exe: lateen sample helloworld-v2 5000"},
+		{"lateen-mesh/grpc-echo-v2", nil, nil, 7070, "", "/proc/self/exe: lateen sample grpc-echo-v2 7070"},
 		{"mine", []string{"serve", "$(PORT)"}, []string{"$$x", "$(NO)"}, 0, "", "serve: serve 80 $x $(NO)"},
 		{"nginx", nil, nil, 0, "nginx -p $(PORT)", "nginx: nginx -p 80"},
 		{"nginx", nil, nil, 0, "", "error: the image nginx is not pulled"},
@@ -479,7 +480,6 @@ func TestVerdicts(t *testing.T) {
 		pod.Volumes = []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}, {Name: "data", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{}}}}
 		c := &pod.Containers[0]
 		c.VolumeMounts = []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}, {Name: "data", MountPath: "/data"}}
-		c.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{}}}
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "tmp", MountPath: "/opt/none"})
 		c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64)}
 	})
@@ -495,7 +495,7 @@ func TestVerdicts(t *testing.T) {
 		got = append(got, s.Path+" "+string(s.Code))
 	}
 	want := "spec.template.spec.volumes[1] NotActedOn, spec.template.spec.containers[0].volumeMounts[2] NotActedOn, " +
-		"spec.template.spec.containers[0].securityContext.runAsUser Differs, spec.template.spec.containers[0].readinessProbe.grpc Unsupported"
+		"spec.template.spec.containers[0].securityContext.runAsUser Differs"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("got %v", got)
 	}

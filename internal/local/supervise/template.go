@@ -144,11 +144,6 @@ func (r *reader) container(c *corev1.Container, at string) {
 	if s := c.SecurityContext; s != nil {
 		r.runAs(at+".securityContext", s.RunAsUser, s.RunAsGroup)
 	}
-	for name, p := range map[string]*corev1.Probe{"readinessProbe": c.ReadinessProbe, "livenessProbe": c.LivenessProbe, "startupProbe": c.StartupProbe} {
-		if p != nil && p.GRPC != nil {
-			r.note(verdict.Unsupported, at+"."+name+".grpc", "gRPC probes come with HTTP/2; until then the probe counts as passed")
-		}
-	}
 	for i, e := range c.Env {
 		if e.ValueFrom != nil && e.ValueFrom.ResourceFieldRef != nil {
 			r.fail(fmt.Sprintf("%s.env[%d].valueFrom.resourceFieldRef", at, i), "resources of a container are not known on one machine")

@@ -7,12 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/lateen-mesh/lateen/internal/ops/process"
 )
 
 // Bootstrap is all that a proxy must be told to start. It is read from a JSON
@@ -42,14 +45,25 @@ type Bootstrap struct {
 
 	LogLevel  string `json:"logLevel,omitempty"`  // "info,upstream:debug"
 	LogFormat string `json:"logFormat,omitempty"` // "text" or "json"
-	// DrainSeconds is what open connections get after a request to stop; default 5.
-	DrainSeconds int `json:"drainSeconds,omitempty"`
-	Concurrency  int `json:"concurrency,omitempty"`
+	// DrainSeconds is what open connections get after a request to stop (Istio's
+	// terminationDrainDuration); default 5. The proxy ends as soon as none is left,
+	// or with WaitOutDrain not before.
+	DrainSeconds int  `json:"drainSeconds,omitempty"`
+	WaitOutDrain bool `json:"waitOutDrain,omitempty"`
+	// ChangeDrainSeconds is what connections get after a change of the configuration
+	// took their listener or chain away (Istio's drainDuration); default 45.
+	ChangeDrainSeconds int `json:"changeDrainSeconds,omitempty"`
+	// Concurrency is the number of cores to use (Istio's ProxyConfig.concurrency);
+	// absent: 2, or as many as there are if these are fewer; 0: all.
+	Concurrency *int `json:"concurrency,omitempty"`
+	// MaxConnections bounds the connections of clients; 0: the descriptors do.
+	MaxConnections int `json:"maxConnections,omitempty"`
 }
 
 // variables are the environment's names for the flags.
 var variables = map[string]string{
 	"xds": "LATEEN_XDS_ADDRESS", "ca-file": "LATEEN_XDS_CA_FILE", "token-file": "LATEEN_TOKEN_FILE", "trust-domain": "LATEEN_TRUST_DOMAIN",
+	"concurrency": "LATEEN_CONCURRENCY", "drain-seconds": "LATEEN_DRAIN_SECONDS",
 	"log-level": "LATEEN_LOG_LEVEL", "log-format": "LATEEN_LOG_FORMAT", "config": "LATEEN_PROXY_CONFIG",
 }
 
@@ -71,7 +85,10 @@ func parseBootstrap(env *Env, args []string) (*Bootstrap, error) {
 	fs.StringVar(&b.LogLevel, "log-level", "", "level, or level,scope:level,…")
 	fs.StringVar(&b.LogFormat, "log-format", "", "text or json")
 	fs.IntVar(&b.DrainSeconds, "drain-seconds", 0, "what open connections get after a request to stop")
-	fs.IntVar(&b.Concurrency, "concurrency", 0, "cores to use; 0: all")
+	fs.BoolVar(&b.WaitOutDrain, "wait-out-drain", false, "stay for all of --drain-seconds, even if no connection is left")
+	fs.IntVar(&b.ChangeDrainSeconds, "change-drain-seconds", 0, "what open connections get after their listener was changed or removed")
+	fs.Func("concurrency", "cores to use; 0: all (default 2, or fewer where there are fewer)", b.setConcurrency)
+	fs.IntVar(&b.MaxConnections, "max-connections", 0, "most connections of clients; 0: as many as there are descriptors for")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil, err
@@ -108,7 +125,7 @@ func parseBootstrap(env *Env, args []string) (*Bootstrap, error) {
 	if b.TokenFile == "" {
 		return nil, usageError{errors.New("no token: give --token-file, LATEEN_TOKEN_FILE or a bootstrap file")}
 	}
-	return &b, nil
+	return &b, b.check()
 }
 
 // fillFrom takes from the file what is not given otherwise, then the defaults.
@@ -139,10 +156,45 @@ func (b *Bootstrap) fillFrom(f *Bootstrap) {
 	number(&b.NamespaceFD, f.NamespaceFD)
 	number(&b.Mark, f.Mark)
 	number(&b.DrainSeconds, f.DrainSeconds, 5)
-	number(&b.Concurrency, f.Concurrency)
+	number(&b.ChangeDrainSeconds, f.ChangeDrainSeconds)
+	number(&b.MaxConnections, f.MaxConnections)
+	b.WaitOutDrain = b.WaitOutDrain || f.WaitOutDrain
+	if b.Concurrency == nil {
+		b.Concurrency = f.Concurrency
+	}
 	if len(b.Node) == 0 {
 		b.Node = f.Node
 	}
+}
+
+func (b *Bootstrap) setConcurrency(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return err
+	}
+	b.Concurrency = &n
+	return nil
+}
+
+// check refuses numbers that mean nothing.
+func (b *Bootstrap) check() error {
+	for _, x := range []struct {
+		name  string
+		value int
+	}{{"drain-seconds", b.DrainSeconds}, {"change-drain-seconds", b.ChangeDrainSeconds}, {"concurrency", b.concurrency()}, {"max-connections", b.MaxConnections}} {
+		if x.value < 0 {
+			return usageError{fmt.Errorf("%s: %d is negative", x.name, x.value)}
+		}
+	}
+	return nil
+}
+
+// concurrency is what is asked for, 0 for all cores.
+func (b *Bootstrap) concurrency() int {
+	if b.Concurrency == nil {
+		return process.Usable()
+	}
+	return *b.Concurrency
 }
 
 func (b *Bootstrap) drain() time.Duration { return time.Duration(b.DrainSeconds) * time.Second }

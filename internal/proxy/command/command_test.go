@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/lateen-mesh/lateen/internal/ops/process"
 	"github.com/lateen-mesh/lateen/internal/xds/client/clienttest"
 )
 
@@ -149,5 +150,46 @@ func TestRun(t *testing.T) {
 	cancel()
 	if got := <-code; got != 0 {
 		t.Errorf("exit code %d\n%s", got, out.String())
+	}
+}
+
+// TestConcurrency: absent is Istio's default, 0 is all cores, and the flag wins over
+// the environment and the file.
+func TestConcurrency(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "b.json")
+	if err := os.WriteFile(file, []byte(`{"xds":"x:1","tokenFile":"/t","concurrency":5,"maxConnections":7,"waitOutDrain":true,"changeDrainSeconds":3}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		env  string
+		want int
+	}{
+		{"absent", []string{"--xds=x:1", "--token-file=/t"}, "", process.Usable()},
+		{"all", []string{"--xds=x:1", "--token-file=/t", "--concurrency=0"}, "", 0},
+		{"file", []string{"--config", file}, "", 5},
+		{"environment", []string{"--config", file}, "4", 4},
+		{"flag", []string{"--config", file, "--concurrency=3"}, "4", 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			getenv := func(k string) string { return map[string]string{"LATEEN_CONCURRENCY": c.env}[k] }
+			b, err := parseBootstrap(&Env{Err: io.Discard, Getenv: getenv}, c.args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := b.concurrency(); got != c.want {
+				t.Errorf("%d, want %d", got, c.want)
+			}
+			if b.Concurrency != nil && c.name == "file" && (b.MaxConnections != 7 || !b.WaitOutDrain || b.ChangeDrainSeconds != 3) {
+				t.Errorf("%+v", b)
+			}
+		})
+	}
+	for _, bad := range []string{"--concurrency=-1", "--concurrency=x", "--max-connections=-1", "--drain-seconds=-1"} {
+		if _, err := parseBootstrap(&Env{Err: io.Discard, Getenv: noEnv}, []string{"--xds=x:1", "--token-file=/t", bad}); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
 	}
 }

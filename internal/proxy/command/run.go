@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +22,9 @@ import (
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/intercept"
 	"github.com/lateen-mesh/lateen/internal/ops"
+	"github.com/lateen-mesh/lateen/internal/ops/process"
 	"github.com/lateen-mesh/lateen/internal/proxy"
+	"github.com/lateen-mesh/lateen/internal/proxy/overload"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/spiffe"
 	"github.com/lateen-mesh/lateen/internal/xds/client"
@@ -37,16 +38,18 @@ func runCommand(ctx context.Context, env *Env, args []string) error {
 	return Run(ctx, env, b)
 }
 
-// Run runs a proxy as its process's whole work, until ctx ends; then it drains.
+// Run runs a proxy as its process's whole work, until ctx ends; then it is no
+// longer ready, drains, and returns when no connection is left or the drain time
+// has passed.
 func Run(ctx context.Context, env *Env, b *Bootstrap) error {
 	levels := ops.NewLevels(slog.LevelInfo)
 	if err := levels.Apply(b.LogLevel); err != nil {
 		return usageError{err}
 	}
 	log := ops.NewLogger(env.Err, ops.ParseForm(b.LogFormat), levels)
-	if b.Concurrency > 0 {
-		runtime.GOMAXPROCS(b.Concurrency)
-	}
+	settings := process.Apply(process.Settings{Concurrency: b.concurrency(), Getenv: env.Getenv, Log: ops.Scope(log, "runtime")})
+	defer settings.Close()
+	guard := overload.New(overload.Options{Process: settings, Log: ops.Scope(log, "overload")})
 	node, err := b.node(env.Getenv)
 	if err != nil {
 		return err
@@ -69,7 +72,8 @@ func Run(ctx context.Context, env *Env, b *Bootstrap) error {
 	defer closeID()
 	o := proxy.Options{
 		Node: node, Sockets: place.sockets, Secrets: id, AccessLog: env.Out, ErrorLog: env.Err,
-		Log: log, Levels: levels, Concurrency: b.Concurrency, Quit: quitNow,
+		Log: log, Levels: levels, Concurrency: settings.Procs, MaxConnections: b.MaxConnections, Quit: quitNow,
+		DrainTime: time.Duration(b.ChangeDrainSeconds) * time.Second, Overload: guard, Runtime: settings, Profiles: true,
 	}
 	if o.Source, err = newSource(b, node, ops.Scope(log, "xds")); err != nil {
 		return err
@@ -89,6 +93,7 @@ func Run(ctx context.Context, env *Env, b *Bootstrap) error {
 			log.Error("identity ended", "err", err)
 		}
 	})
+	wg.Go(func() { guard.Run(run) })
 	done := make(chan error, 1)
 	wg.Go(func() { done <- p.Run(run) })
 	select {
@@ -96,12 +101,22 @@ func Run(ctx context.Context, env *Env, b *Bootstrap) error {
 		return err
 	case <-quit.Done():
 	}
-	log.Info("draining", "for", b.drain())
-	drain, stop := context.WithTimeout(run, b.drain())
-	defer stop()
-	p.Drain(drain)
+	b.drainProxy(run, p, log)
 	cancel()
 	return <-done
+}
+
+// drainProxy lets open connections finish, within the drain time.
+func (b *Bootstrap) drainProxy(ctx context.Context, p *proxy.Proxy, log *slog.Logger) {
+	ctx, stop := context.WithTimeout(ctx, b.drain())
+	defer stop()
+	start := time.Now()
+	log.Info("draining", "at_most", b.drain(), "connections", p.Connections())
+	p.Drain(ctx)
+	if b.WaitOutDrain {
+		<-ctx.Done()
+	}
+	log.Info("drained", "after", time.Since(start).Truncate(time.Millisecond), "connections", p.Connections())
 }
 
 // place is where the proxy's sockets are made.

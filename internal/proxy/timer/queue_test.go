@@ -96,3 +96,39 @@ func BenchmarkArmStop(b *testing.B) {
 		t.Stop()
 	}
 }
+
+// BenchmarkArmStopParallel is the same for requests on several cores: each has its
+// own timer, which lies in the queue already, so that they do not meet.
+func BenchmarkArmStopParallel(b *testing.B) {
+	q := NewQueue(0)
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		var t Timer
+		t.Init(q, func() {})
+		defer t.Drop()
+		for p.Next() {
+			t.Arm(15 * time.Second)
+			t.Stop()
+		}
+	})
+}
+
+// BenchmarkChurnParallel is the worst case: every time-out goes into the queue and
+// out again, beside 10,000 others.
+func BenchmarkChurnParallel(b *testing.B) {
+	q := NewQueue(0)
+	others := make([]Timer, 10_000)
+	for i := range others {
+		others[i].Init(q, func() {})
+		others[i].Arm(time.Hour + time.Duration(i)*time.Second)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			var t Timer
+			t.Init(q, func() {})
+			t.Arm(15 * time.Second)
+			t.Drop()
+		}
+	})
+}
