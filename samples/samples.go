@@ -14,11 +14,13 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/lateen-mesh/lateen/samples/bookinfo"
+	"github.com/lateen-mesh/lateen/samples/grpcecho"
 	"github.com/lateen-mesh/lateen/samples/helloworld"
 	"github.com/lateen-mesh/lateen/samples/httpbin"
 	"github.com/lateen-mesh/lateen/samples/tcpecho"
@@ -70,6 +72,12 @@ var programs = map[string]program{
 	"httpbin": web("8080", func(Env, *slog.Logger) http.Handler { return httpbin.Handler() }),
 	"tcp-echo": func(ctx context.Context, _ Env, args []string, log *slog.Logger) error {
 		return tcpecho.Run(ctx, args, log)
+	},
+	"grpc-echo": func(ctx context.Context, env Env, args []string, log *slog.Logger) error {
+		return grpcecho.Serve(ctx, args, env("SERVICE_VERSION"), env("HOSTNAME"), log)
+	},
+	"grpc-client": func(ctx context.Context, _ Env, args []string, _ *slog.Logger) error {
+		return grpcecho.Call(ctx, args, os.Stdout)
 	},
 	"curl": func(ctx context.Context, _ Env, _ []string, _ *slog.Logger) error { // a place to exec into
 		<-ctx.Done()

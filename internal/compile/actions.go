@@ -93,12 +93,6 @@ func (c *compiler) previous(rule *mesh.HTTPRule, b boundSet, port uint16, out ir
 
 // forward fills in everything around the destinations of a rule.
 func (c *compiler) forward(rule *mesh.HTTPRule, out ir.Route, clusters []ir.WeightedCluster, port uint16) ir.Route {
-	for _, w := range clusters {
-		if c.native() && c.speaksHTTP2(w.Cluster) {
-			c.say(rule.Origin, verdict.Unsupported, verdict.Ref{}, "%s speaks HTTP/2, which the native data plane does not support yet; requests get 505", w.Cluster.Host)
-			return c.answers(out, 505, reasonUnsupported+": "+w.Cluster.Host+" speaks HTTP/2")
-		}
-	}
 	out.Clusters = clusters
 	if len(clusters) == 1 {
 		// The changes of the only destination are the route's own, as in Istio.
@@ -110,9 +104,9 @@ func (c *compiler) forward(rule *mesh.HTTPRule, out ir.Route, clusters []ir.Weig
 	if rw := rule.Rewrite; rw != nil {
 		out.Rewrite = &ir.Rewrite{Path: rw.Path, Regex: rw.Regex, Subst: rw.Subst, Host: rw.Authority}
 	}
-	out.Retry = retry(rule.Retries)
-	if f := rule.Fault; f != nil && (f.Delay > 0 || f.AbortStatus > 0) {
-		out.Fault = &ir.Fault{Delay: f.Delay, DelayPercent: f.DelayPercent, AbortStatus: f.AbortStatus, AbortPercent: f.AbortPercent}
+	out.Retry = c.retry(rule.Retries)
+	if f := rule.Fault; f != nil && (f.Delay > 0 || f.AbortStatus > 0 || f.AbortGRPC != nil) {
+		out.Fault = &ir.Fault{Delay: f.Delay, DelayPercent: f.DelayPercent, AbortStatus: f.AbortStatus, AbortGRPC: f.AbortGRPC, AbortPercent: f.AbortPercent}
 	}
 	for i := range rule.Mirrors {
 		m := &rule.Mirrors[i]
@@ -124,15 +118,6 @@ func (c *compiler) forward(rule *mesh.HTTPRule, out ir.Route, clusters []ir.Weig
 		out.Mirrors = append(out.Mirrors, ir.Mirror{Cluster: targetKey(&t), Percent: m.Percent})
 	}
 	return out
-}
-
-func (c *compiler) speaksHTTP2(key ir.Key) bool {
-	h, ok := c.snap.Host(key.Host)
-	if !ok {
-		return false
-	}
-	p := h.Port(key.Port)
-	return p != nil && p.Protocol.IsHTTP2()
 }
 
 func targetKey(t *mesh.Target) ir.Key {
@@ -152,19 +137,25 @@ func redirect(in *mesh.Redirect, port uint16) *ir.Redirect {
 	return out
 }
 
-// defaultRetry is Istio's policy for routes that say nothing of retries.
-func defaultRetry() *ir.Retry {
-	return &ir.Retry{Attempts: 2, On: "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes", AvoidPrevious: true}
+// defaultRetry is Istio's policy for routes that say nothing of retries. Ours leaves
+// the statuses of gRPC out: the application sent these itself, and nobody said that
+// its calls may be made twice (docs/decisions/003).
+func (c *compiler) defaultRetry() *ir.Retry {
+	on := "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+	if c.out.DataPlane == ir.Native {
+		on = "connect-failure,refused-stream,retriable-status-codes"
+	}
+	return &ir.Retry{Attempts: 2, On: on, AvoidPrevious: true}
 }
 
-func retry(in *mesh.Retries) *ir.Retry {
+func (c *compiler) retry(in *mesh.Retries) *ir.Retry {
 	switch {
 	case in == nil:
-		return defaultRetry()
+		return c.defaultRetry()
 	case in.Attempts == 0:
 		return nil
 	}
-	out := defaultRetry()
+	out := c.defaultRetry()
 	out.Attempts, out.PerTryTimeout, out.Backoff, out.AvoidPrevious = in.Attempts, in.PerTryTimeout, in.Backoff, in.AvoidPrevious
 	if len(in.On)+len(in.Statuses) == 0 {
 		return out

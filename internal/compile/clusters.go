@@ -18,7 +18,7 @@ const connectTimeout = 10 * time.Second
 func (c *compiler) clusters() {
 	c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.BlackHole}, Discovery: ir.Nowhere, App: ir.TCP, TLS: ir.PlainCall})
 	if c.out.Redirected {
-		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, TLS: ir.PlainCall})
+		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall})
 	}
 	for _, h := range c.hosts {
 		policy := c.snap.Policy(c.client, h)
@@ -39,7 +39,7 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 	out := ir.Cluster{
 		Key:       ir.Key{Direction: ir.OutboundTo, Port: p.Number, Subset: subset, Host: h.Name},
 		Discovery: ir.ByAssignment,
-		App:       appOf(p.Protocol),
+		App:       c.appCalled(p.Protocol),
 		Services:  []ir.ServiceRef{serviceRef(h, p)},
 		TLS:       ir.AutoTLS,
 		SANs:      p.Identities,
@@ -47,6 +47,7 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 		Pool:      pool(traffic.Pool),
 		Outlier:   outlier(traffic.Outlier),
 	}
+	out.Speaks = version(out.App, traffic.Pool)
 	out.SNI = out.Key.SNI()
 	if policy != nil {
 		out.Origins = policy.Origins
@@ -112,6 +113,33 @@ func appOf(p registry.Protocol) ir.App {
 	return ir.TCP
 }
 
+// appCalled is how a port is called. What comes to a gateway is requests: it calls
+// a port that declares nothing as one of HTTP/1.1, which every server speaks, though
+// its own client may speak HTTP/2 (Istio: no detection of protocols at gateways).
+func (c *compiler) appCalled(p registry.Protocol) ir.App {
+	if app := appOf(p); app != ir.Sniffed || !c.out.Gateway {
+		return app
+	}
+	return ir.HTTP
+}
+
+// version is the version of HTTP in which a port is called: what the policy says,
+// else what the port declares; a port that declares nothing gets what the client
+// spoke. An upgrade acts there too: its author knows the server (Istio).
+func version(app ir.App, policy *mesh.Pool) ir.Version {
+	switch {
+	case app == ir.TCP:
+		return ir.HTTP1Only
+	case policy != nil && policy.Version == mesh.AsClient:
+		return ir.AsClient
+	case policy != nil && policy.Version == mesh.Upgraded, app == ir.HTTP2:
+		return ir.HTTP2Only
+	case app == ir.Sniffed:
+		return ir.AsClient
+	}
+	return ir.HTTP1Only
+}
+
 func serviceRef(h *mesh.Host, p *mesh.Port) ir.ServiceRef {
 	return ir.ServiceRef{Host: h.Name, Name: h.Service.Name, Namespace: h.Service.Namespace, Port: p.Number}
 }
@@ -128,11 +156,15 @@ func pool(in *mesh.Pool) ir.Pool {
 		MaxRequests:           in.MaxRequests,
 		MaxRetries:            in.MaxRetries,
 		RequestsPerConnection: in.RequestsPerConnection,
+		Streams:               in.Streams,
 		IdleTimeout:           in.IdleTimeout,
 		MaxConnectionDuration: in.MaxConnectionDuration,
 	}
 	if k := in.KeepAlive; k != nil {
 		out.KeepAlive = &ir.KeepAlive{Probes: k.Probes, Time: k.Time, Interval: k.Interval}
+	}
+	if p := in.Ping; p != nil {
+		out.Ping = &ir.Ping{Interval: p.Interval, Timeout: p.Timeout}
 	}
 	return out
 }

@@ -65,9 +65,6 @@ func (c *compiler) httpPort(port uint16, servers []openServer) {
 	for i := range servers {
 		s := &servers[i]
 		l.Origins = append(l.Origins, s.Origin)
-		if s.Protocol == registry.HTTP2 && c.native() {
-			c.say(s.Origin.At("port.protocol"), verdict.Unsupported, verdict.Ref{}, "the native data plane does not support HTTP/2 yet: the port serves HTTP/1.1 only")
-		}
 	}
 	c.out.Outbound = append(c.out.Outbound, l)
 	c.out.Tables = append(c.out.Tables, c.gatewayTable(l.Table, servers))

@@ -109,7 +109,7 @@ func (c *compiler) defaultRoute(h *mesh.Host, p *mesh.Port) ir.Route {
 		Name:      "default",
 		Match:     ir.Match{Path: ir.StringMatch{Kind: ir.Prefix, Value: "/"}, Default: true},
 		Clusters:  []ir.WeightedCluster{{Cluster: key, Weight: 100}},
-		Retry:     defaultRetry(),
+		Retry:     c.defaultRetry(),
 		Operation: h.Name + ":" + strconv.Itoa(int(p.Number)) + "/*",
 	}
 }

@@ -17,6 +17,7 @@ func (c *compiler) inbound() {
 	in := &ir.Inbound{Addr: c.node.addr(), Mode: inboundMode(mtls.Mode)}
 	self := c.self()
 	at := map[uint16]int{}
+	speaks := map[uint16]ir.Version{}
 	for _, h := range c.snap.Serving(c.node.Namespace, c.node.Labels) {
 		for _, p := range h.Ports {
 			target, ok := registry.TargetPort(p.ServicePort, self)
@@ -28,6 +29,7 @@ func (c *compiler) inbound() {
 			if !ok {
 				at[target] = len(in.Ports)
 				in.Ports = append(in.Ports, c.inboundPort(target, h, p, &mtls))
+				speaks[target] = c.versionInside(h, p)
 				continue
 			}
 			first := &in.Ports[i]
@@ -41,26 +43,33 @@ func (c *compiler) inbound() {
 	}
 	slices.SortFunc(in.Ports, func(a, b ir.InboundPort) int { return cmp.Compare(a.Port, b.Port) })
 	c.out.Inbound = in
-	c.inboundClusters(in)
+	c.inboundClusters(in, speaks)
 }
 
 func (c *compiler) inboundPort(target uint16, h *mesh.Host, p *mesh.Port, mtls *mesh.MTLS) ir.InboundPort {
-	out := ir.InboundPort{
+	return ir.InboundPort{
 		Port:     target,
 		App:      appOf(p.Protocol),
 		MTLS:     inboundMode(mtls.At(target)),
 		Services: []ir.ServiceRef{serviceRef(h, p)},
 		Origins:  append([]verdict.Origin{h.Service.Origin}, mtls.Origins...),
 	}
-	if out.App == ir.HTTP2 && c.native() {
-		out.Refuse = reasonUnsupported
-	}
-	return out
 }
 
-func (c *compiler) inboundClusters(in *ir.Inbound) {
+// versionInside is the version of HTTP in which the workload itself is called. An
+// upgrade is between proxies only; a policy that keeps the client's version keeps
+// it to the end (Istio applies useClientProtocol on both sides).
+func (c *compiler) versionInside(h *mesh.Host, p *mesh.Port) ir.Version {
+	pool := c.snap.Policy(c.client, h).Effective("", p.Number).Pool
+	if pool != nil && pool.Version == mesh.Upgraded {
+		pool = nil
+	}
+	return version(appOf(p.Protocol), pool)
+}
+
+func (c *compiler) inboundClusters(in *ir.Inbound, speaks map[uint16]ir.Version) {
 	if c.out.Redirected {
-		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.InboundPassthrough}, Discovery: ir.ByAddress, App: ir.Sniffed, TLS: ir.PlainCall})
+		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.InboundPassthrough}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall})
 	}
 	for _, p := range in.Ports {
 		discovery := ir.ByAddress
@@ -71,6 +80,7 @@ func (c *compiler) inboundClusters(in *ir.Inbound) {
 			Key:       ir.Key{Direction: ir.InboundTo, Port: p.Port},
 			Discovery: discovery,
 			App:       p.App,
+			Speaks:    speaks[p.Port],
 			Services:  p.Services,
 			TLS:       ir.PlainCall,
 			Pool:      ir.Pool{ConnectTimeout: connectTimeout},

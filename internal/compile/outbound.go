@@ -27,8 +27,6 @@ func (c *compiler) outbound() {
 			switch app := appOf(p.Protocol); {
 			case p.Number == redirectOut || p.Number == redirectIn:
 				c.say(h.Service.Origin, verdict.Unsupported, verdict.Ref{}, "the port %d belongs to redirection: sidecars do not serve it", p.Number)
-			case app == ir.HTTP2 && c.native():
-				c.refused(h, p)
 			case app.HTTPish():
 				if tables[p.Number] == nil {
 					tables[p.Number] = &ir.Table{Name: strconv.Itoa(int(p.Number))}
@@ -56,16 +54,6 @@ func (c *compiler) bindAddr() netip.Addr {
 		return netip.Addr{}
 	}
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-}
-
-// refused opens a port that cannot be served yet, so that its callers are told why.
-func (c *compiler) refused(h *mesh.Host, p *mesh.Port) {
-	if !h.Addr.IsValid() || !c.out.Redirected {
-		return
-	}
-	c.out.Outbound = append(c.out.Outbound, ir.Listener{
-		Port: p.Number, Addr: h.Addr, App: ir.HTTP2, Refuse: reasonUnsupported, Origins: []verdict.Origin{h.Service.Origin},
-	})
 }
 
 // connections opens a port whose connections are relayed, or told apart by their

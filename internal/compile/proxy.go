@@ -65,9 +65,6 @@ func (c *compiler) say(at verdict.Origin, code verdict.Code, by verdict.Ref, for
 	c.statuses = append(c.statuses, verdict.Status{Origin: at, Code: code, By: by, Message: fmt.Sprintf(format, args...)})
 }
 
-// native reports whether our own proxy runs the result: HTTP/2 is refused then.
-func (c *compiler) native() bool { return c.out.DataPlane == ir.Native }
-
 // addr is the proxy's own address; invalid where it has told none.
 func (n *Node) addr() netip.Addr {
 	if len(n.IPs) == 0 {
@@ -79,6 +76,3 @@ func (n *Node) addr() netip.Addr {
 func compareListeners(a, b ir.Listener) int {
 	return cmp.Or(cmp.Compare(a.Port, b.Port), a.Addr.Compare(b.Addr))
 }
-
-// reasonUnsupported is the reason code with which HTTP/2 is refused.
-const reasonUnsupported = "unsupported_protocol"

@@ -72,6 +72,17 @@ const (
 	MeshTLS   CallTLS = "mesh"
 )
 
+// Version is the version of HTTP in which requests are sent on. Whatever their
+// client spoke, it is converted.
+type Version string
+
+// The versions of HTTP.
+const (
+	HTTP1Only Version = "" // HTTP/1.1; also of clusters without requests
+	HTTP2Only Version = "http2"
+	AsClient  Version = "client" // what the request came in
+)
+
 // Balance picks an endpoint.
 type Balance string
 
@@ -87,6 +98,7 @@ type Cluster struct {
 	Key       Key
 	Discovery Discovery
 	App       App
+	Speaks    Version
 	Services  []ServiceRef
 	TLS       CallTLS
 	SNI       string
@@ -105,15 +117,23 @@ type Pool struct {
 	MaxRequests           uint32
 	MaxRetries            uint32
 	RequestsPerConnection uint32
+	Streams               uint32 // at a time on a connection of HTTP/2
 	IdleTimeout           time.Duration
 	MaxConnectionDuration time.Duration
 	KeepAlive             *KeepAlive
+	Ping                  *Ping // nil: none
 }
 
 // KeepAlive is TCP keep-alive; zero fields are the kernel's.
 type KeepAlive struct {
 	Probes         uint32
 	Time, Interval time.Duration
+}
+
+// Ping asks the peers of HTTP/2 connections for signs of life.
+type Ping struct {
+	Interval time.Duration
+	Timeout  time.Duration // without an answer for so long, the connection is closed
 }
 
 // Outlier ejects endpoints that fail. Nil numbers are the data plane's defaults.

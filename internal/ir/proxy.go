@@ -48,7 +48,7 @@ type App string
 // The kinds of applications. Sniffed ports are told apart by their first bytes.
 const (
 	HTTP    App = "http"
-	HTTP2   App = "http2" // HTTP that needs HTTP/2
+	HTTP2   App = "http2" // HTTP whose servers are called over HTTP/2
 	TCP     App = "tcp"
 	Sniffed App = "sniffed"
 )
@@ -79,7 +79,6 @@ type InboundPort struct {
 	App      App
 	MTLS     MTLS
 	Services []ServiceRef // that lead there, the oldest first
-	Refuse   string       // reason code with which connections are refused; "" serves
 	Origins  []verdict.Origin
 }
 
@@ -107,7 +106,6 @@ type Listener struct {
 	// TLS holds the server names and certificates of a gateway's port. Its entries
 	// replace Table and TCP above.
 	TLS     []Terminated
-	Refuse  string         // as InboundPort.Refuse
 	Rule    verdict.Origin // the rule that chose TCP; zero for the default
 	Origins []verdict.Origin
 }

@@ -128,6 +128,7 @@ type Fault struct {
 	Delay        time.Duration
 	DelayPercent float64
 	AbortStatus  uint32
+	AbortGRPC    *uint32 // the gRPC status, in place of AbortStatus; nil: none
 	AbortPercent float64
 }
 

@@ -9,6 +9,7 @@ import (
 
 	networking "istio.io/api/networking/v1alpha3"
 
+	"github.com/lateen-mesh/lateen/internal/api/validate"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 )
@@ -151,21 +152,34 @@ func (c *ruleReader) fault(reason *string, at verdict.Origin, in *networking.HTT
 		}
 		c.percent(reason, at.At("delay.percentage.value"), out.DelayPercent)
 	}
-	if a := in.Abort; a != nil {
-		status, ok := a.ErrorType.(*networking.HTTPFaultInjection_Abort_HttpStatus)
-		if !ok {
-			return out // the other kinds of aborts have their verdict from the field tables
-		}
-		out.AbortStatus, out.AbortPercent = uint32(status.HttpStatus), 100
-		if a.Percentage != nil {
-			out.AbortPercent = a.Percentage.Value
-		}
-		if status.HttpStatus < 200 || status.HttpStatus > 599 {
-			c.invalid(reason, at.At("abort.httpStatus"), verdict.Invalid, "the status is not between 200 and 599")
-		}
-		c.percent(reason, at.At("abort.percentage.value"), out.AbortPercent)
+	if in.Abort != nil {
+		c.abort(reason, at.At("abort"), in.Abort, out)
 	}
 	return out
+}
+
+func (c *ruleReader) abort(reason *string, at verdict.Origin, in *networking.HTTPFaultInjection_Abort, out *mesh.Fault) {
+	switch t := in.ErrorType.(type) {
+	case *networking.HTTPFaultInjection_Abort_HttpStatus:
+		out.AbortStatus = uint32(t.HttpStatus)
+		if t.HttpStatus < 200 || t.HttpStatus > 599 {
+			c.invalid(reason, at.At("httpStatus"), verdict.Invalid, "the status is not between 200 and 599")
+		}
+	case *networking.HTTPFaultInjection_Abort_GrpcStatus:
+		code, ok := validate.GRPCStatus(t.GrpcStatus)
+		if !ok {
+			c.invalid(reason, at.At("grpcStatus"), verdict.Invalid, strconv.Quote(t.GrpcStatus)+" is no name of a gRPC status, such as UNAVAILABLE")
+			return
+		}
+		out.AbortGRPC = &code
+	default:
+		return // what else there is has its verdict from the field tables
+	}
+	out.AbortPercent = 100
+	if in.Percentage != nil {
+		out.AbortPercent = in.Percentage.Value
+	}
+	c.percent(reason, at.At("percentage.value"), out.AbortPercent)
 }
 
 func (c *ruleReader) percent(reason *string, at verdict.Origin, p float64) {

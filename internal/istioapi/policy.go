@@ -110,9 +110,39 @@ func (r *reader) pool(at verdict.Origin, in *networking.ConnectionPoolSettings) 
 		out.RequestsPerConnection = r.limit(hat.At("maxRequestsPerConnection"), h.MaxRequestsPerConnection)
 		out.MaxRetries = r.limit(hat.At("maxRetries"), h.MaxRetries)
 		out.IdleTimeout = r.duration(hat.At("idleTimeout"), h.IdleTimeout.AsDuration())
-		if h.H2UpgradePolicy == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE {
-			r.say(hat.At("h2UpgradePolicy"), verdict.Unsupported, "upgrades to HTTP/2 are not supported yet: the host is called over HTTP/1.1")
-		}
+		out.Streams = r.limit(hat.At("maxConcurrentStreams"), h.MaxConcurrentStreams)
+		out.Version = r.httpVersion(hat, h)
+		out.Ping = r.ping(hat.At("http2KeepAlive"), h.Http2KeepAlive)
+	}
+	return out
+}
+
+// httpVersion reads the two fields that choose it. Without an upgrade for the
+// whole mesh, DEFAULT and DO_NOT_UPGRADE are the same.
+func (r *reader) httpVersion(at verdict.Origin, in *networking.ConnectionPoolSettings_HTTPSettings) mesh.HTTPVersion {
+	upgrade := in.H2UpgradePolicy == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE
+	switch {
+	case in.UseClientProtocol && upgrade:
+		r.say(at.At("h2UpgradePolicy"), verdict.NotActedOn, "useClientProtocol keeps the client's version of HTTP: nothing is upgraded")
+		return mesh.AsClient
+	case in.UseClientProtocol:
+		return mesh.AsClient
+	case upgrade:
+		return mesh.Upgraded
+	}
+	return mesh.ByPort
+}
+
+// ping reads http2KeepAlive, whose two fields are required. Envoy takes no less
+// than a millisecond for either.
+func (r *reader) ping(at verdict.Origin, in *networking.ConnectionPoolSettings_HTTPSettings_ConnectionKeepalive) *mesh.Ping {
+	if in == nil {
+		return nil
+	}
+	out := &mesh.Ping{Interval: in.Interval.AsDuration(), Timeout: in.Timeout.AsDuration()}
+	if out.Interval < time.Millisecond || out.Timeout < time.Millisecond {
+		r.say(at, verdict.Invalid, "interval and timeout are both required, of a millisecond or more: no pings are sent")
+		return nil
 	}
 	return out
 }

@@ -81,8 +81,8 @@ func (r *reader) servicePort(at verdict.Origin, in *corev1.ServicePort) (registr
 		return registry.ServicePort{}, false
 	case !known:
 		r.say(at.At("appProtocol"), verdict.NotActedOn, "%q is not known; the protocol is told from the first bytes of each connection", appProtocol)
-	case out.Protocol.IsHTTP2():
-		r.say(at, verdict.Unsupported, "the native data plane does not support %s yet: it refuses connections to the port; declare it as http or tcp until then", out.Protocol)
+	case out.Protocol == registry.GRPCWeb:
+		r.say(at, verdict.Differs, "requests of gRPC-Web are not translated to gRPC: they reach the server as they are, over HTTP/2")
 	}
 	switch t := in.TargetPort; {
 	case t.Type == intstr.String && t.StrVal != "":

@@ -192,7 +192,8 @@ type Retries struct {
 type Fault struct {
 	Delay        time.Duration // 0: none
 	DelayPercent float64
-	AbortStatus  uint32 // 0: none
+	AbortStatus  uint32  // 0: none
+	AbortGRPC    *uint32 // gRPC status; nil: none
 	AbortPercent float64
 }
 
@@ -297,7 +298,23 @@ type Pool struct {
 	MaxRequests           uint32 // http2MaxRequests: active requests
 	RequestsPerConnection uint32
 	MaxRetries            uint32
+	Version               HTTPVersion
+	Streams               uint32 // maxConcurrentStreams of a connection of HTTP/2
+	Ping                  *Ping  // http2KeepAlive; nil: none
 }
+
+// HTTPVersion chooses the version of HTTP in which a host is called.
+type HTTPVersion string
+
+// The choices.
+const (
+	ByPort   HTTPVersion = ""       // as the port declares
+	Upgraded HTTPVersion = "http2"  // HTTP/2 (h2UpgradePolicy)
+	AsClient HTTPVersion = "client" // as the request came in (useClientProtocol)
+)
+
+// Ping asks the peers of HTTP/2 connections for signs of life.
+type Ping struct{ Interval, Timeout time.Duration }
 
 // KeepAlive is TCP keep-alive; zero fields are the kernel's.
 type KeepAlive struct {

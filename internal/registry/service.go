@@ -69,8 +69,9 @@ func (p Protocol) IsHTTP() bool {
 	return p == HTTP || p == HTTP2 || p == GRPC || p == GRPCWeb
 }
 
-// IsHTTP2 reports whether the protocol needs HTTP/2.
-func (p Protocol) IsHTTP2() bool { return p == HTTP2 || p == GRPC }
+// IsHTTP2 reports whether a server of the protocol is called over HTTP/2. That of
+// gRPC-Web is, as in Istio: its clients need not speak it.
+func (p Protocol) IsHTTP2() bool { return p == HTTP2 || p == GRPC || p == GRPCWeb }
 
 // IsTCP reports whether connections of the protocol are relayed as they are.
 func (p Protocol) IsTCP() bool {

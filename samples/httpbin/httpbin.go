@@ -53,6 +53,7 @@ func Handler() http.Handler {
 		"GET /basic-auth/{user}/{pw}": basicAuth,
 		"GET /bearer":                 bearer,
 		"GET /uuid":                   uuid,
+		"GET /websocket/echo":         websocket,
 	} {
 		mux.HandleFunc(pattern, h)
 	}

@@ -270,10 +270,10 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {name: g}
-spec: {ports: [{port: 5000, name: grpc}], selector: {app: foreign}}
+spec: {ports: [{port: 5000, name: game, protocol: UDP}], selector: {app: foreign}}
 `)
 	m.up("-f", file)
-	for object, want := range map[string]string{"authorizationpolicy/deny": "NotActedOn", "deployment/foreign": "lateen.dev/command", "service/g": "grpc"} {
+	for object, want := range map[string]string{"authorizationpolicy/deny": "NotActedOn", "deployment/foreign": "lateen.dev/command", "service/g": "UDP"} {
 		eventually(t, 10*time.Second, func() error {
 			out := m.run("status", object)
 			return expect(strings.Contains(out, want), "%s: no %q in\n%s", object, want, out)

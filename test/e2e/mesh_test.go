@@ -21,6 +21,8 @@ type mesh struct {
 	name string
 	home string // its user's home, state and runtime directories
 	user bool   // runs as an ordinary user
+	// envoy is true where a stock Envoy is every workload's sidecar.
+	envoy bool
 	// within is put before every command line, to run it in another namespace.
 	within []string
 	Info   info
@@ -113,6 +115,7 @@ func startMesh(t *testing.T, user bool, args ...string) *mesh {
 func (m *mesh) up(args ...string) {
 	m.t.Helper()
 	start := time.Now()
+	m.envoy = slices.Contains(args, "envoy")
 	out, errs, err := m.try(append([]string{"up", "--ports", "auto", "--detach", "-o", "json"}, args...)...)
 	m.Up = time.Since(start)
 	if err != nil {

@@ -201,6 +201,10 @@ func (c *checker) connectionPool(path string, s *networking.ConnectionPoolSettin
 		if h.IdleTimeout != nil && h.IdleTimeout.AsDuration() != 0 {
 			c.duration(p+".idleTimeout", h.IdleTimeout)
 		}
+		if k := h.Http2KeepAlive; k != nil {
+			c.required(p+".http2KeepAlive.interval", k.Interval)
+			c.required(p+".http2KeepAlive.timeout", k.Timeout)
+		}
 		if h.UseClientProtocol && h.H2UpgradePolicy == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE {
 			c.fail(p+".useClientProtocol", "useClientProtocol and h2UpgradePolicy UPGRADE exclude each other")
 		}

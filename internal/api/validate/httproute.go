@@ -249,10 +249,17 @@ func (c *checker) retries(path string, r *networking.HTTPRetry) {
 	}
 }
 
+// grpcStatuses are gRPC's names of status codes, each at its number.
 var grpcStatuses = []string{
 	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
 	"PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
 	"INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+}
+
+// GRPCStatus gives the number of a gRPC status by its name, such as UNAVAILABLE.
+func GRPCStatus(name string) (code uint32, ok bool) {
+	i := slices.Index(grpcStatuses, name)
+	return uint32(max(i, 0)), i >= 0
 }
 
 func (c *checker) fault(path string, f *networking.HTTPFaultInjection) {

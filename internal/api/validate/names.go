@@ -152,6 +152,13 @@ func (c *checker) duration(path string, d *durationpb.Duration) {
 	}
 }
 
+func (c *checker) required(path string, d *durationpb.Duration) {
+	if d == nil {
+		c.fail(path, "a duration is required")
+	}
+	c.duration(path, d)
+}
+
 // percent checks a share of 0 to 100.
 func (c *checker) percent(path string, v float64) {
 	if v < 0 || v > 100 {

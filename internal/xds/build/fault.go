@@ -20,7 +20,13 @@ func fault(f *ir.Fault) *anypb.Any {
 			Percentage:         perMillion(f.DelayPercent),
 		}
 	}
-	if f.AbortStatus > 0 {
+	switch {
+	case f.AbortGRPC != nil:
+		out.Abort = &faultv3.FaultAbort{
+			ErrorType:  &faultv3.FaultAbort_GrpcStatus{GrpcStatus: *f.AbortGRPC},
+			Percentage: perMillion(f.AbortPercent),
+		}
+	case f.AbortStatus > 0:
 		out.Abort = &faultv3.FaultAbort{
 			ErrorType:  &faultv3.FaultAbort_HttpStatus{HttpStatus: f.AbortStatus},
 			Percentage: perMillion(f.AbortPercent),

@@ -16,12 +16,15 @@ const serverName = "istio-envoy"
 // manager is what all connection managers have in common.
 func (b *builder) manager(statPrefix string, inbound bool) *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
-		StatPrefix:                   statPrefix,
-		HttpFilters:                  b.httpFilters(inbound),
-		AccessLog:                    accessLogs(),
-		StreamIdleTimeout:            durationpb.New(0),
-		UseRemoteAddress:             wrapperspb.Bool(false),
-		Proxy_100Continue:            true,
+		StatPrefix:        statPrefix,
+		HttpFilters:       b.httpFilters(inbound),
+		AccessLog:         accessLogs(),
+		StreamIdleTimeout: durationpb.New(0),
+		UseRemoteAddress:  wrapperspb.Bool(false),
+		Proxy_100Continue: true,
+		// WebSockets come over HTTP/2 too (RFC 8441), also from a proxy that upgrades
+		// requests between the two.
+		Http2ProtocolOptions:         &corev3.Http2ProtocolOptions{AllowConnect: true},
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		NormalizePath:                wrapperspb.Bool(true),
 		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,

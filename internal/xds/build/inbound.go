@@ -148,12 +148,9 @@ func (b *builder) portChains(p *ir.InboundPort) []*listenerv3.FilterChain {
 	var out []*listenerv3.FilterChain
 	for _, k := range chainKinds(p.App, p.MTLS) {
 		c := b.inboundChain(name, k, p.Port)
-		switch {
-		case p.Refuse != "":
-			c.Filters = append(c.Filters, httpManager(b.refusing(prefix, p.Refuse, true)))
-		case k.http:
+		if k.http {
 			c.Filters = append(c.Filters, httpManager(b.inboundManager(prefix, b.inboundRoutes(key, p.Port, p.Services))))
-		default:
+		} else {
 			c.Filters = b.inboundRelay(key)
 		}
 		out = append(out, c)

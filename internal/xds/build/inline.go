@@ -4,12 +4,10 @@ import (
 	"strconv"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
-	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
 // inboundRoutes is the inline route table before a workload: everything goes to
@@ -39,23 +37,6 @@ func (b *builder) inboundRoutes(key ir.Key, port uint16, services []ir.ServiceRe
 		table.RequestHeadersToRemove = []string{"x-envoy-peer-metadata", "x-envoy-peer-metadata-id"}
 	}
 	return table
-}
-
-// refusing is a connection manager that answers every request with 505 and the
-// reason.
-func (b *builder) refusing(prefix, reason string, inbound bool) *hcmv3.HttpConnectionManager {
-	table := inlineTable("refused", "refused", &routev3.Route{
-		Name:     "refused",
-		Match:    anyPath(),
-		Action:   &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 505}},
-		Metadata: ruleMetadata(verdict.Ref{}, reason),
-	})
-	if inbound {
-		return b.inboundManager(prefix, table)
-	}
-	m := b.manager(prefix, false)
-	m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: table}
-	return m
 }
 
 func inlineTable(name, host string, r *routev3.Route) *routev3.RouteConfiguration {

@@ -72,10 +72,6 @@ func (b *builder) outboundListener(l *ir.Listener) *listenerv3.Listener {
 	chain := &listenerv3.FilterChain{TransportSocketConnectTimeout: durationpb.New(connectTimeout)}
 	prefix := "outbound_" + out.Name + ";"
 	switch {
-	case l.Refuse != "":
-		chain.Filters = []*listenerv3.Filter{httpManager(b.refusing(prefix, l.Refuse, false))}
-		out.FilterChains = []*listenerv3.FilterChain{chain}
-		return out
 	case !l.App.HTTPish() && l.App != ir.Sniffed:
 		chain.Filters = b.relay(l.Label, l.TCP)
 		chain.Metadata = ruleMetadata(l.Rule.Ref, "")

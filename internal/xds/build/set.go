@@ -5,7 +5,7 @@
 // One file holds one subject or filter. For the native data plane the filters
 // that only Istio's Envoy has (istio.metadata_exchange, istio.alpn, istio.stats)
 // are there; for a stock Envoy they are left out, and nothing else differs but
-// what HTTP/2 needs.
+// what their absence asks for.
 package build
 
 import (

@@ -80,9 +80,9 @@ func plainSocket() *corev3.TransportSocket {
 // caller's metadata for the connection's first bytes.
 func (b *builder) meshServer(http bool) *corev3.TransportSocket {
 	sans := []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + b.p.TrustDomain + "/"}}}
-	alpn := b.httpALPN()
+	alpn := serverALPN
 	if !http && b.native() {
-		alpn = append([]string{"istio-peer-exchange"}, alpn...)
+		alpn = slices.Concat([]string{"istio-peer-exchange"}, alpn)
 	}
 	return tlsSocket(typed(&tlsv3.DownstreamTlsContext{
 		CommonTlsContext:         meshContext(sans, alpn, cipherSuites),
@@ -90,24 +90,21 @@ func (b *builder) meshServer(http bool) *corev3.TransportSocket {
 	}))
 }
 
-// httpALPN is what servers agree to: HTTP/2 where the data plane speaks it.
-func (b *builder) httpALPN() []string {
-	if b.native() {
-		return []string{"http/1.1"}
-	}
-	return []string{"h2", "http/1.1"}
-}
+// serverALPN is what servers agree to, the preferred first.
+var serverALPN = []string{"h2", "http/1.1"}
 
 // meshClient begins mesh TLS. The ALPN tells the callee's proxy what comes: mesh
 // HTTP, or mesh TCP with an exchange of metadata, which a stock Envoy cannot do.
+// Where the version of HTTP is known for each request only, the filter istio.alpn
+// says it; a stock Envoy says "istio", and the first bytes tell the rest.
 func (b *builder) meshClient(c *ir.Cluster) *corev3.TransportSocket {
 	alpn := []string{"istio-peer-exchange", "istio"}
 	switch {
-	case c.App == ir.HTTP:
-		alpn = []string{"istio-http/1.1", "istio"}
-	case c.App == ir.HTTP2:
+	case c.Speaks == ir.HTTP2Only:
 		alpn = []string{"istio-h2", "istio", "h2"}
-	case !b.native():
+	case c.App.HTTPish() && c.Speaks == ir.HTTP1Only:
+		alpn = []string{"istio-http/1.1", "istio"}
+	case c.App.HTTPish(), !b.native():
 		alpn = []string{"istio"}
 	}
 	var sans []*matcherv3.StringMatcher
@@ -126,7 +123,7 @@ func (b *builder) gatewayServer(t *ir.Terminated) *corev3.TransportSocket {
 				ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
 				ResourceApiVersion:    corev3.ApiVersion_V3,
 			}}},
-			AlpnProtocols: b.httpALPN(),
+			AlpnProtocols: serverALPN,
 		},
 		RequireClientCertificate: wrapperspb.Bool(false),
 	}))

@@ -21,38 +21,52 @@ const passthroughIdle = 300 * time.Second
 // protocol says what the cluster speaks. HTTP/1.1 without limits is the default
 // and needs no options.
 func (b *builder) protocol(out *clusterv3.Cluster, c *ir.Cluster) {
-	common := &corev3.HttpProtocolOptions{
-		IdleTimeout:              optional(c.Pool.IdleTimeout),
-		MaxRequestsPerConnection: limit(c.Pool.RequestsPerConnection),
-		MaxConnectionDuration:    optional(c.Pool.MaxConnectionDuration),
-	}
-	limited := c.Pool.IdleTimeout > 0 || c.Pool.RequestsPerConnection > 0 || c.Pool.MaxConnectionDuration > 0
-	if c.Key.Direction == ir.PassthroughTo || c.Key.Direction == ir.InboundPassthrough {
-		common.IdleTimeout, limited = durationpb.New(passthroughIdle), true
-	}
-	opts := &upstreamhttpv3.HttpProtocolOptions{}
-	if limited {
-		opts.CommonHttpProtocolOptions = common
-	}
-	switch {
-	case c.App == ir.Sniffed:
-		down := &upstreamhttpv3.HttpProtocolOptions_UseDownstreamHttpConfig{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}}
-		down.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{}
-		opts.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{UseDownstreamProtocolConfig: down}
-	case c.App == ir.HTTP2:
-		opts.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{}},
-			},
-		}
-	case limited:
-		opts.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
-			},
-		}
-	default:
+	common := connectionLimits(c)
+	if common == nil && c.Speaks == ir.HTTP1Only {
 		return
 	}
+	opts := &upstreamhttpv3.HttpProtocolOptions{CommonHttpProtocolOptions: common}
+	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{}
+	switch c.Speaks {
+	case ir.AsClient:
+		opts.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
+			UseDownstreamProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
+				HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2Options(&c.Pool),
+			},
+		}
+	case ir.HTTP2Only:
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options(&c.Pool)}
+	default:
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}}
+	}
+	if explicit.ProtocolConfig != nil {
+		opts.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
+	}
 	out.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptions: typed(opts)}
+}
+
+// connectionLimits are the limits of pooled connections; nil where there are none.
+func connectionLimits(c *ir.Cluster) *corev3.HttpProtocolOptions {
+	if c.Key.Direction == ir.PassthroughTo || c.Key.Direction == ir.InboundPassthrough {
+		return &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(passthroughIdle)}
+	}
+	p := &c.Pool
+	if p.IdleTimeout == 0 && p.RequestsPerConnection == 0 && p.MaxConnectionDuration == 0 {
+		return nil
+	}
+	return &corev3.HttpProtocolOptions{
+		IdleTimeout:              optional(p.IdleTimeout),
+		MaxRequestsPerConnection: limit(p.RequestsPerConnection),
+		MaxConnectionDuration:    optional(p.MaxConnectionDuration),
+	}
+}
+
+func http2Options(p *ir.Pool) *corev3.Http2ProtocolOptions {
+	out := &corev3.Http2ProtocolOptions{MaxConcurrentStreams: limit(p.Streams)}
+	if p.Ping != nil {
+		out.ConnectionKeepalive = &corev3.KeepaliveSettings{
+			Interval: durationpb.New(p.Ping.Interval), Timeout: durationpb.New(p.Ping.Timeout),
+		}
+	}
+	return out
 }
