@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -105,13 +106,22 @@ const lockName = "lock"
 // ErrRunning says that a mesh of this name runs already.
 var ErrRunning = errors.New("a mesh of this name is running already")
 
+// lockPatience is how long a lock is waited for. A killed process keeps its locks
+// for some moments after nothing else of it can be seen.
+const lockPatience = time.Second
+
 // lock takes the mesh's name for this process, until the file is closed.
 func (d Dirs) lock() (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(d.Runtime, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(20 * time.Millisecond) {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, ErrRunning
