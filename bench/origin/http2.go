@@ -15,6 +15,7 @@ import (
 // to be kept.
 type http2 struct {
 	answer  func(c *conn, id uint32, body []byte)
+	prefix  int // bytes of an answer's content before its body
 	preface bool
 	decoder *hpack.Decoder // nil after the first requests
 	block   []byte         // a header block of the first requests, until it is whole
@@ -28,8 +29,8 @@ type http2 struct {
 // decodedRequests is how many requests of a connection are decoded.
 const decodedRequests = 8
 
-func newHTTP2(answer func(*conn, uint32, []byte)) *http2 {
-	return &http2{answer: answer, window: 65535, decoder: hpack.NewDecoder(4096, nil), echo: map[uint32][]byte{}}
+func newHTTP2(answer func(*conn, uint32, []byte), prefix int) *http2 {
+	return &http2{answer: answer, prefix: prefix, window: 65535, decoder: hpack.NewDecoder(4096, nil), echo: map[uint32][]byte{}}
 }
 
 const clientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -157,11 +158,12 @@ func (h *http2) reply(c *conn, id uint32) {
 	if len(h.echo) > 0 && h.echo[id] != nil {
 		body = h.echo[id]
 	}
-	if h.window < len(body)+5 {
+	n := h.prefix + len(body)
+	if h.window < n {
 		h.waiting = append(h.waiting, id)
 		return
 	}
-	h.window -= len(body) + 5
+	h.window -= n
 	delete(h.echo, id)
 	h.answer(c, id, body)
 }
@@ -180,9 +182,12 @@ func plainAnswer(c *conn, id uint32, body []byte) {
 	c.pending = appendFrame(c.pending, frameData, flagEndStream, id, body)
 }
 
+// grpcPrefix is the length of what stands before a message: compression and size.
+const grpcPrefix = 5
+
 func grpcAnswer(c *conn, id uint32, body []byte) {
 	c.pending = appendFrame(c.pending, frameHeaders, flagEndHeaders, id, grpcHead)
-	c.pending = appendHeader(c.pending, frameData, 0, id, 5+len(body))
+	c.pending = appendHeader(c.pending, frameData, 0, id, grpcPrefix+len(body))
 	c.pending = binary.BigEndian.AppendUint32(append(c.pending, 0), uint32(len(body))) // not compressed
 	c.pending = append(c.pending, body...)
 	c.pending = appendFrame(c.pending, frameHeaders, flagEndHeaders|flagEndStream, id, grpcTail)

@@ -73,8 +73,8 @@ func Serve(a Addresses) error {
 		codec func() codec
 	}{
 		{a.HTTP1, func() codec { return http1{} }},
-		{a.HTTP2, func() codec { return newHTTP2(plainAnswer) }},
-		{a.GRPC, func() codec { return newHTTP2(grpcAnswer) }},
+		{a.HTTP2, func() codec { return newHTTP2(plainAnswer, 0) }},
+		{a.GRPC, func() codec { return newHTTP2(grpcAnswer, grpcPrefix) }},
 		{a.Stream, func() codec { return stream{} }},
 	} {
 		fd, err := poll.Listen(l.addr)
