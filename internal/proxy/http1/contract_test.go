@@ -76,15 +76,7 @@ func watch(t testing.TB) *rawio.Watch {
 // sockets makes a listener and returns what connects to it.
 func sockets(t testing.TB) func(testing.TB) (client, server *rawio.Conn) {
 	t.Helper()
-	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := rawio.Listen(fds[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
+	l := listener(t)
 	return func(t testing.TB) (client, server *rawio.Conn) {
 		t.Helper()
 		client, err := rawio.Dial(t.Context(), rawio.HostSockets{}, netip.Addr{}, l.Addr(), rawio.DialOptions{})
@@ -96,4 +88,18 @@ func sockets(t testing.TB) func(testing.TB) (client, server *rawio.Conn) {
 		}
 		return client, server
 	}
+}
+
+func listener(t testing.TB) *rawio.Listener {
+	t.Helper()
+	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := rawio.Listen(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
 }

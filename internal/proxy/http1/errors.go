@@ -39,6 +39,7 @@ var (
 	errBothLengths  = bad("both Content-Length and Transfer-Encoding")
 	errManyCodings  = bad("more than one Transfer-Encoding")
 	errCoding       = &protoError{status: 501, detail: "unsupported transfer coding"}
+	errLastCoding   = bad("last transfer coding is not chunked")
 	errCoding10     = bad("Transfer-Encoding in HTTP/1.0")
 	errConnectBody  = bad("CONNECT with a body")
 	errNominated    = bad("Connection names a field that is not the connection's own")

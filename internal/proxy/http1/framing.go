@@ -1,6 +1,8 @@
 package http1
 
 import (
+	"bytes"
+
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
 
@@ -85,7 +87,7 @@ func (f *framing) note(n stream.Name, value []byte) (keep bool, err error) {
 			return false, errManyCodings
 		}
 		if !stream.EqualFold(value, "chunked") {
-			return false, errCoding
+			return false, codingError(value)
 		}
 		f.chunked = true
 	case roleHost:
@@ -104,6 +106,16 @@ func (f *framing) note(n stream.Name, value []byte) (keep bool, err error) {
 		return stream.EqualFold(value, "trailers"), nil
 	}
 	return false, nil
+}
+
+// codingError tells a coding that is not known from a list that does not end with
+// chunked, of which nobody knows where the body ends: a server must answer that with
+// 400 (RFC 9112 §6.3).
+func codingError(list []byte) error {
+	if last := list[bytes.LastIndexByte(list, ',')+1:]; stream.EqualFold(trim(last), "chunked") {
+		return errCoding
+	}
+	return errLastCoding
 }
 
 // connection reads one Connection field (RFC 9110 §7.6.1).

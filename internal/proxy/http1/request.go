@@ -98,7 +98,7 @@ func setTarget(r *stream.Request, target []byte, f *framing) error {
 	connect := string(r.Method) == "CONNECT"
 	switch {
 	case connect:
-		if target[0] == '/' || !validHost(target) || len(target) == 0 {
+		if target[0] == '/' || !validHost(target) || !hasPort(target) {
 			return errTarget
 		}
 		if f.chunked || f.length > 0 {
@@ -114,6 +114,14 @@ func setTarget(r *stream.Request, target []byte, f *framing) error {
 		return setAbsolute(r, target)
 	}
 	return nil
+}
+
+// hasPort reports whether an authority ends with a port that CONNECT can mean (RFC
+// 9110 §9.3.6).
+func hasPort(authority []byte) bool {
+	port := authority[bytes.LastIndexByte(authority, ':')+1:]
+	n := parseLength(port)
+	return len(port) < len(authority)-1 && 0 < n && n <= 65535
 }
 
 // setAbsolute takes the authority of an absolute target, which goes before the

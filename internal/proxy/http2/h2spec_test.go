@@ -17,12 +17,13 @@ import (
 // (module github.com/summerwind/h2spec/cmd/h2spec) is named by LATEEN_TEST_H2SPEC or
 // found in PATH.
 func TestH2Spec(t *testing.T) {
-	tool := os.Getenv("LATEEN_TEST_H2SPEC")
-	if tool == "" {
-		var err error
-		if tool, err = exec.LookPath("h2spec"); err != nil {
-			t.Skip("h2spec is not there: name it in LATEEN_TEST_H2SPEC or put it into PATH")
-		}
+	name := os.Getenv("LATEEN_TEST_H2SPEC")
+	if name == "" {
+		name = "h2spec"
+	}
+	tool, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("h2spec is not there, name it in LATEEN_TEST_H2SPEC or put it into PATH: %v", err)
 	}
 	port := listen(t, http2.ServerOptions{IdleTimeout: time.Minute, RequestTimeout: time.Minute, StreamIdleTimeout: time.Minute}, func(s *stream.Stream) (*stream.Response, error) {
 		if s.Request.Body != nil {
