@@ -41,11 +41,12 @@ bench: ## lateen-proxy beside Envoy, HAProxy, nginx and others; writes bench/RES
 microbench: ## Go benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/proxy/... ./internal/compile ./internal/mesh
 
-fuzz: ## every fuzz target for FUZZTIME
-	scripts/fuzz.sh $(or $(FUZZTIME),60s)
+fuzz: ## every fuzz target for FUZZTIME, or FUZZTARGETS of them in turn
+	scripts/fuzz.sh $(or $(FUZZTIME),60s) $(FUZZTARGETS)
 
 deep: ## long work: fuzzing, benchmarks, repeated end-to-end walks
-	$(MAKE) fuzz microbench bench
+	$(MAKE) fuzz FUZZTIME=10m FUZZTARGETS=4
+	$(MAKE) microbench bench
 	LATEEN_DEEP=1 $(GO) test -timeout 30m ./internal/compile
 	LATEEN_DEEP=1 $(GO) test -count=1 -timeout 30m -run 'Smuggling|Differential|H2Spec|Corpus|Conformance|Hostile' ./internal/proxy ./internal/proxy/http1 ./internal/proxy/http2
 	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./...

@@ -26,6 +26,7 @@ type headParser struct {
 	fault    string // why the message is malformed; "" if it is not
 	tooLarge bool
 	bytes, n int
+	fields   int  // all, those that are not taken in too
 	regular  bool // a field that is no pseudo-header came
 	pseudo   uint8
 	status   int
@@ -56,7 +57,7 @@ func (p *headParser) start(kind headKind, r *stream.Request) {
 		p.h = &r.Head
 	}
 	p.h.Reset()
-	p.fault, p.tooLarge, p.bytes, p.n, p.regular, p.pseudo, p.status = "", false, 0, 0, false, 0, 0
+	p.fault, p.tooLarge, p.bytes, p.n, p.fields, p.regular, p.pseudo, p.status = "", false, 0, 0, 0, false, 0, 0
 	p.protocol, p.host, p.length, p.crumbs, p.cookie, p.expect = p.protocol[:0], p.host[:0], -1, 0, p.cookie[:0], false
 }
 
@@ -65,11 +66,19 @@ func (p *headParser) decode(d *hpack.Decoder, block []byte) error {
 	if err := d.Decode(block, p); err != nil {
 		return fatal(codeCompression, err.Error())
 	}
+	if p.bytes > bombFactor*p.maxBytes || p.fields > bombFactor*p.maxFields {
+		return fatal(codeEnhanceYourCalm, "a head far beyond the limits")
+	}
 	if p.crumbs > 1 {
 		p.h.Set(stream.Cookie, p.cookie)
 	}
 	return nil
 }
+
+// bombFactor is how far beyond the limits of a head a block may decode. What is
+// beyond costs its sender a byte for each field of any size, and us much more: that
+// ends the connection, where an oversized head only ends its stream.
+const bombFactor = 8
 
 func (p *headParser) bad(why string) {
 	if p.fault == "" {
@@ -80,6 +89,7 @@ func (p *headParser) bad(why string) {
 // Field implements hpack.Sink.
 func (p *headParser) Field(name, value []byte) {
 	p.bytes += len(name) + len(value) + 32
+	p.fields++
 	if p.bytes > p.maxBytes {
 		p.tooLarge = true
 	}

@@ -1,11 +1,9 @@
 package http2_test
 
 import (
-	"fmt"
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,8 +17,6 @@ import (
 var hostile = []struct {
 	name string
 	do   func(p *peer, i int)
-	// lasts says that a client may go on: what it does is bounded by itself.
-	lasts bool
 }{
 	{name: "rapid reset (CVE-2023-44487)", do: func(p *peer, i int) {
 		p.raw(xhttp2.FrameHeaders, 5, uint32(2*i+1), getBlock)
@@ -64,32 +60,29 @@ var hostile = []struct {
 	}},
 	{name: "PRIORITY flood (CVE-2019-9513)", do: func(p *peer, i int) { p.raw(xhttp2.FramePriority, 0, uint32(2*i+1), word(uint32(2*i+3))+"x") }},
 	{name: "WINDOW_UPDATE by one", do: func(p *peer, _ int) { p.raw(xhttp2.FrameWindowUpdate, 0, 0, word(1)) }},
-	{name: "HPACK bomb (CVE-2016-6581)", lasts: true, do: func(p *peer, i int) {
+	{name: "HPACK bomb (CVE-2016-6581)", do: func(p *peer, i int) {
 		block := strings.Repeat("\xbe", 16000)
 		if i == 0 {
 			block = "\x40\x01x\x7f\xa1\x1e" + strings.Repeat("x", 4000) + strings.Repeat("\xbe", 4000)
 		}
 		p.raw(xhttp2.FrameHeaders, 5, uint32(2*i+1), getBlock[:3]+block)
 	}},
-	{name: "headers without value (CVE-2019-9516)", lasts: true, do: func(p *peer, i int) {
+	{name: "headers without value (CVE-2019-9516)", do: func(p *peer, i int) {
 		p.raw(xhttp2.FrameHeaders, 5, uint32(2*i+1), getBlock+strings.Repeat("\x00\x01a\x00", 4000))
 	}},
 	{name: "GOAWAY flood", do: func(p *peer, _ int) { p.raw(xhttp2.FrameGoAway, 0, 0, word(0)+word(0)) }},
 	{name: "unknown frames", do: func(p *peer, _ int) { p.raw(0x77, 0, 0, strings.Repeat("x", 1000)) }},
 }
 
-// TestHostileClients: what hostile clients make the server spend in memory and work is
-// bounded, and they are told to calm down. Twenty connections each; their clients read
+// TestHostileClients: what hostile clients make the server hold is bounded, and what they
+// make it do too: they are told to calm down long before they are through. Twenty connections each; their clients read
 // nothing but the end.
 func TestHostileClients(t *testing.T) {
 	const conns = 20
 	for _, tt := range hostile {
 		t.Run(tt.name, func(t *testing.T) {
-			rounds := 3000
-			if tt.lasts {
-				rounds = 300 // 96 MB in all, at the price of any others
-			}
-			heap, cpu := usage()
+			const rounds = 3000
+			heap := inUse()
 			goroutines := runtime.NumGoroutine()
 			var wg sync.WaitGroup
 			var verdicts sync.Map
@@ -113,25 +106,20 @@ func TestHostileClients(t *testing.T) {
 				})
 			}
 			time.Sleep(50 * time.Millisecond)
-			if now, _ := usage(); now > heap {
+			if now := inUse(); now > heap {
 				peak = (now - heap) >> 20
 			}
 			wg.Wait()
-			_, spent := usage()
 			if peak > 64 { // streams are held with their heads, 60 KiB each at most
 				t.Errorf("%d MiB for %d connections", peak, conns)
 			}
-			if spent -= cpu; spent > 6*time.Second {
-				t.Errorf("%v of CPU", spent)
-			}
 			verdicts.Range(func(_, v any) bool {
-				if !tt.lasts && v != "connection ENHANCE_YOUR_CALM" {
+				if v != "connection ENHANCE_YOUR_CALM" {
 					t.Errorf("a client was told %q", v)
 				}
 				return true
 			})
 			eventually(t, "goroutines are left", func() bool { return runtime.NumGoroutine() <= goroutines+2*conns })
-			t.Logf("%d MiB, %v", peak, spent.Round(time.Millisecond))
 		})
 	}
 }
@@ -146,14 +134,10 @@ func final(p *peer) string {
 	}
 }
 
-// usage is the memory in use and the CPU time spent so far.
-func usage() (heap uint64, cpu time.Duration) {
+// inUse is the heap in use.
+func inUse() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		panic(fmt.Sprint("getrusage: ", err))
-	}
-	return m.HeapAlloc, time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	return m.HeapAlloc
 }

@@ -76,19 +76,22 @@ func (h *Handle) try(s *stream.Stream, t *Tried) (Lease, error) {
 	}
 	h.stats.RqTotal.Add(1)
 	h.stats.RqActive.Add(1)
+	tg.host.active.Add(1)
 	tg.host.stats.RqTotal.Add(1)
 	up.TLS, up.Local = l.conn.tls, l.conn.local
 	return l, nil
 }
 
-// maxOpens bounds how many connections are tried that turn out to take no exchange.
+// maxOpens bounds how many connections are tried that turn out to take no exchange
+// and have never answered one. Those that have were kept, and closed by the endpoint
+// meanwhile: there may be any number, and each is tried only once.
 const maxOpens = 8
 
 // lease takes connections to the target until one takes the exchange.
 func (h *Handle) lease(v *view, tg *target, s *stream.Stream, t *Tried) (Lease, error) {
 	l := Lease{host: tg.host, priority: t.Priority & 1}
 	want := wishOf(v.cfg, s, tg.link)
-	for range maxOpens {
+	for fresh := 0; fresh < maxOpens; {
 		p, err := h.take(v, tg, s, t, &want)
 		if err != nil {
 			return l, err
@@ -99,6 +102,9 @@ func (h *Handle) lease(v *view, tg *target, s *stream.Stream, t *Tried) (Lease, 
 			return l, nil
 		}
 		h.refused(p, l.priority)
+		if p.answers == 0 {
+			fresh++
+		}
 	}
 	return l, stream.NewReply(0, stream.Reason{
 		Code: stream.UpstreamReset, Detail: fmt.Sprintf("%d connections to %s took no request", maxOpens, tg.endpoint.Addr)})
@@ -182,7 +188,7 @@ func (h *Handle) take(v *view, tg *target, s *stream.Stream, t *Tried, want *wis
 			if got.conn.mux && got.conn.active > crowd {
 				h.grow(v, tg, p, prio)
 			}
-			h.attach(got.conn, u)
+			u.requests++
 			h.mu.Unlock()
 			return got, nil
 		}
@@ -201,13 +207,6 @@ func (h *Handle) take(v *view, tg *target, s *stream.Stream, t *Tried, want *wis
 	return h.waitOrDial(v, tg, s, t, want)
 }
 
-// attach counts a request on a connection that has a place reserved for it. Called
-// with mu held.
-func (h *Handle) attach(c *conn, u *usage) {
-	u.requests++
-	c.pool.host.active.Add(1)
-}
-
 // refused takes a request off a connection that did not take its exchange: it has
 // ended meanwhile, or its endpoint has lowered the limit, of which we are told at
 // any moment.
@@ -216,7 +215,6 @@ func (h *Handle) refused(p taken, priority uint8) {
 	usable := c.mux && c.cc.Reusable()
 	h.mu.Lock()
 	h.usage[priority].requests--
-	c.pool.host.active.Add(^uint32(0))
 	if usable && c.epoch == p.epoch {
 		c.limit = 0
 	}
@@ -270,7 +268,7 @@ func (h *Handle) waitOrDial(v *view, tg *target, s *stream.Stream, t *Tried, wan
 		h.give(got.conn, true)
 		return taken{}, h.overflow("max_requests", lim.MaxRequests)
 	}
-	h.attach(got.conn, u)
+	u.requests++
 	if got.answers == 0 {
 		s.Upstream.ConnectTime = got.conn.took
 	}
