@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lateen-mesh/lateen/internal/ops"
@@ -43,7 +45,7 @@ func (p *Proxy) pages() []page {
 		{"/ready", "200 LIVE when the first configuration is in force, else 503", false, p.pageReady},
 		{"/server_info", "version, state, node", false, p.pageServerInfo},
 		{"/stats", "counters as text (?filter=REGEX, ?usedonly)", false, p.pageStats},
-		{"/stats/prometheus", "metrics in Prometheus' text form", false, p.pageMetrics},
+		{"/stats/prometheus", "metrics in Prometheus' text form (?filter=REGEX adds those of clusters that match)", false, p.pageMetrics},
 	}
 }
 
@@ -126,7 +128,21 @@ func (p *Proxy) serveAdmin(wg *sync.WaitGroup) (stop func()) {
 }
 
 func (p *Proxy) pageMetrics(w http.ResponseWriter, r *http.Request) {
-	promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(w, r)
+	all := prometheus.Gatherers{p.registry}
+	if filter := r.URL.Query().Get("filter"); filter != "" {
+		match, err := regexp.Compile(filter)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		clusters := prometheus.NewRegistry()
+		if err := clusters.Register(clusterMetrics{p, match}); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		all = append(all, clusters)
+	}
+	promhttp.HandlerFor(all, promhttp.HandlerOpts{DisableCompression: true}).ServeHTTP(w, r)
 }
 
 func (p *Proxy) pageReady(w http.ResponseWriter, _ *http.Request) {

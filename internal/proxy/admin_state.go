@@ -184,29 +184,12 @@ func (p *Proxy) pageStats(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "%s: %s\n", name, strconv.FormatUint(v, 10))
 		}
 	}
-	var clusters uint64
 	for h := range p.clusters.Clusters() {
-		clusters++
 		for k, v := range h.Stats().All() {
 			line("cluster."+h.Name()+"."+k, v)
 		}
 	}
-	line("cluster_manager.active_clusters", clusters)
-	line("cluster_manager.warming_clusters", uint64(len(p.clusters.Warming())))
-	line("access_log.dropped", p.sinks.Dropped())
-	for k, v := range p.access.All() {
+	for k, v := range p.stats() {
 		line(k, v)
 	}
-	s := p.listeners.Stats()
-	line("listener.downstream_cx_total", s.Total.Load())
-	line("listener.downstream_cx_active", uint64(max(s.Active.Load(), 0)))
-	line("listener.downstream_cx_overflow", s.Refused.Load())
-	line("listener.no_filter_chain_match", s.NoChain.Load())
-	line("listener.ssl.connection_error", s.HandshakeFail.Load())
-	line("listener_manager.total_listeners_active", uint64(len(p.listeners.Listeners())))
-	for k, v := range p.processStats() {
-		line(k, v)
-	}
-	line("server.uptime", uint64(time.Since(p.started)/time.Second))
-	line("server.live", map[bool]uint64{true: 1}[p.Ready()])
 }

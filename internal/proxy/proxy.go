@@ -85,6 +85,9 @@ func New(o Options) (*Proxy, error) {
 	if err = p.registry.Register(guardMetrics{p}); err != nil {
 		return nil, err
 	}
+	if err = p.registry.Register(envoyMetrics{p}); err != nil {
+		return nil, err
+	}
 	if p.metrics, err = telemetry.NewMetrics(p.registry, peermeta.FromNode(o.Node), peerSlot); err != nil {
 		return nil, err
 	}

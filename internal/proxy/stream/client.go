@@ -22,6 +22,20 @@ func (s *Stream) Client() netip.Addr {
 	return s.Conn.Remote.Addr().Unmap()
 }
 
+// ClientAddr is Client as Envoy's logs write it: with the connection's port where the
+// address is the connection's own, and with port 0 where x-forwarded-for names it.
+func (s *Stream) ClientAddr() netip.AddrPort {
+	if !s.Edge || s.TrustedHops > 0 {
+		if a, ok := forwardedBy(&s.Request.Head, int(s.TrustedHops)+1); ok {
+			return netip.AddrPortFrom(a, 0)
+		}
+	}
+	if s.Conn == nil {
+		return netip.AddrPort{}
+	}
+	return s.Conn.Remote
+}
+
 // forwardedBy gives the nth address from the right of x-forwarded-for, whose
 // lines are one list (RFC 9110 §5.3).
 func forwardedBy(h *Head, n int) (netip.Addr, bool) {

@@ -126,6 +126,9 @@ type Stream struct {
 	// TrustedHops is the connection manager's number of trusted proxies before this
 	// one (xff_num_trusted_hops), for Client.
 	TrustedHops uint16
+	// Edge is set where the connection manager trusts the connection's own address
+	// (use_remote_address), for ClientAddr.
+	Edge bool
 	// Metadata is what filters leave for later filters and logs.
 	Metadata Metadata
 	// GRPC is filled in where the request is a gRPC call.
@@ -181,7 +184,7 @@ func (s *Stream) Recycle() {
 	defer s.mu.Unlock()
 	s.ID, s.Conn, s.Route, s.Start = 0, nil, nil, time.Time{}
 	s.Upstream, s.UpstreamALPN, s.Delayed = Upstream{}, nil, false
-	s.TrustedHops, s.RetriesExhausted = 0, false
+	s.TrustedHops, s.Edge, s.RetriesExhausted = 0, false, false
 	s.GRPC.Reset()
 	s.Metadata.Reset()
 	s.slots = [8]any{}

@@ -63,7 +63,11 @@ func (l *AccessLog) Done(s *stream.Stream, o *stream.Outcome) {
 	}
 	x.src = format.Source{Stream: s, Response: o.Response, Outcome: o}
 	x.line = l.line(x.line[:0], &x.src)
-	l.sink.Append(x.line)
+	var conn uint64
+	if s.Conn != nil {
+		conn = s.Conn.ID
+	}
+	l.sink.Append(conn, x.line)
 	x.src = format.Source{} // the pool must not hold on to the exchange
 	l.lines.Put(x)
 }

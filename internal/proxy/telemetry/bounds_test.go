@@ -3,6 +3,7 @@ package telemetry
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,6 +60,90 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
+// TestOverflowEnds: label sets that nobody uses make room for others, those in use
+// stay, and what comes back starts at 0.
+func TestOverflowEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, reg := newMetrics(t)
+		o := &stream.Outcome{Status: 200, Response: &stream.Response{}}
+		streams := map[int]*stream.Stream{}
+		ask := func(i int) {
+			s := streams[i]
+			if s == nil {
+				s = done(stream.Outbound)
+				s.Upstream.ClusterNode = &config.Cluster{Metadata: config.Metadata{Services: []config.Service{{Host: fmt.Sprint("h", i)}}}}
+				streams[i] = s
+			}
+			m.Done(s, o)
+		}
+		for i := range maxSeries {
+			ask(i)
+		}
+		open := m.OpenTCP(&stream.Conn{}, func() *peermeta.Peer { return nil })
+		open.Connected("open", nil, nil, nil)
+		time.Sleep(openedAfter)
+		open.report(time.Now())
+		flow := func(i int) {
+			f := m.OpenTCP(&stream.Conn{}, func() *peermeta.Peer { return nil })
+			f.Closed(fmt.Sprint("outbound|80||t", i), 1, 1, stream.Reason{})
+		}
+		for i := range maxSeries {
+			flow(i)
+		}
+		// A peer that is new, one that was there, and a connection that is open and silent.
+		for range 30 {
+			time.Sleep(time.Minute)
+			ask(7)
+			ask(maxSeries)
+			flow(7)
+			flow(maxSeries)
+		}
+		got := sums(t, reg, "istio_requests_total", "destination_service")
+		if len(got) != 3 || got["h7"] != 31 || got[fmt.Sprint("h", maxSeries)] == 0 || got[fmt.Sprint("h", maxSeries)]+got[overflowValue] != 30 {
+			t.Errorf("%d series: %v", len(got), got)
+		}
+		if n := m.cache.size(); n > 3 {
+			t.Errorf("%d series are cached", n)
+		}
+		tcp := sums(t, reg, "istio_tcp_connections_opened_total", "destination_service")
+		if len(tcp) != 4 || tcp["t7"] != 31 || tcp["unknown"] != 1 || tcp[fmt.Sprint("t", maxSeries)] == 0 {
+			t.Errorf("%d series of connections: %v", len(tcp), tcp)
+		}
+		ask(1)
+		if got := sums(t, reg, "istio_requests_total", "destination_service"); got["h1"] != 1 {
+			t.Errorf("h1 came back with %v", got["h1"])
+		}
+		before := sums(t, reg, "lateen_metrics_overflow_total", "")[""]
+		ask(maxSeries)
+		flow(maxSeries)
+		if after := sums(t, reg, "lateen_metrics_overflow_total", "")[""]; after != before {
+			t.Errorf("still overflowing")
+		}
+		open.Closed("", 0, 0, stream.Reason{})
+	})
+}
+
+// TestUseKeeps: a series that is in use stays, though its look-up is cached.
+func TestUseKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := newMetrics(t)
+		s, o := done(stream.Outbound), &stream.Outcome{Status: 200, Response: &stream.Response{}}
+		for range 5 {
+			m.Done(s, o)
+			time.Sleep(idleFor * 6 / 10)
+			m.http.sweep(func(labels []string) { t.Errorf("%v is gone", labels) })
+		}
+		gone := 0
+		for range 3 {
+			time.Sleep(idleFor * 6 / 10)
+			m.http.sweep(func([]string) { gone++ })
+		}
+		if gone != 1 {
+			t.Errorf("%d are gone without use", gone)
+		}
+	})
+}
+
 func TestCacheKeepsWhatIsNew(t *testing.T) {
 	var c childCache
 	kids := map[int32]*child{}
@@ -98,9 +183,9 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	for want, got := range map[string]string{
-		"UF,URX":    stream.Flags(stream.ConnectFailure, stream.NoteExhausted),
+		"URX,UF":    stream.Flags(stream.ConnectFailure, stream.NoteExhausted),
 		"DI,FI":     stream.Flags(stream.FaultAbort, stream.NoteDelayed),
-		"UH,DI,URX": stream.Flags(stream.NoHealthyUpstream, stream.NoteDelayed|stream.NoteExhausted),
+		"DI,URX,UH": stream.Flags(stream.NoHealthyUpstream, stream.NoteDelayed|stream.NoteExhausted),
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -115,7 +200,7 @@ func TestNotesInLabels(t *testing.T) {
 	s.RetriesExhausted, s.Delayed = true, true
 	m.Done(s, o)
 	got := sums(t, reg, "istio_requests_total", "response_flags")
-	if len(got) != 2 || got["UC"] != 1 || got["UC,DI,URX"] != 1 {
+	if len(got) != 2 || got["UC"] != 1 || got["DI,URX,UC"] != 1 {
 		t.Errorf("%v", got)
 	}
 }

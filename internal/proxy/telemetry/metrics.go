@@ -41,7 +41,8 @@ type child struct {
 	requests                     prometheus.Counter
 	duration, reqBytes, rspBytes prometheus.Observer
 	reqMessages, rspMessages     prometheus.Counter // of gRPC calls; nil for others
-	overflow                     bool               // it stands for series beyond the bound
+	set                          *labelSet
+	overflow                     bool // it stands for series beyond the bound
 }
 
 // NewMetrics registers the metrics of a proxy. self is the proxy's own workload;
@@ -86,8 +87,9 @@ func (m *Metrics) Done(s *stream.Stream, o *stream.Outcome) {
 	if c == nil {
 		c = m.newChild(k, s)
 	}
-	if c.overflow {
+	if c.set.use(); c.overflow {
 		m.overflow.Inc()
+		m.makeRoom()
 	}
 	c.requests.Inc()
 	c.duration.Observe(float64(o.Duration) / float64(time.Millisecond))
@@ -168,8 +170,10 @@ func (m *Metrics) newChild(k childKey, s *stream.Stream) *child {
 			f.grpc = strconv.Itoa(int(k.grpc))
 		}
 	}
-	labels, ok := m.http.admit(f.httpValues())
+	set, ok := m.http.admit(f.httpValues())
+	labels := set.labels
 	c := &child{
+		set:      set,
 		overflow: !ok,
 		requests: m.requests.WithLabelValues(labels...),
 		duration: m.duration.WithLabelValues(labels...),
@@ -181,6 +185,27 @@ func (m *Metrics) newChild(k childKey, s *stream.Stream) *child {
 	}
 	m.cache.put(k, c)
 	return c
+}
+
+// makeRoom gives up series that are idle, for those that come. Should they come back,
+// they start at 0, as if the proxy had started anew.
+func (m *Metrics) makeRoom() {
+	if m.http.sweep(func(labels []string) {
+		for _, v := range []interface{ DeleteLabelValues(...string) bool }{m.requests, m.duration, m.reqBytes, m.rspBytes, m.reqMessages, m.rspMessages} {
+			v.DeleteLabelValues(labels...)
+		}
+	}) {
+		m.cache.clear() // it may hold what is deleted, and holds what found no room
+	}
+}
+
+// makeRoomTCP is makeRoom for the metrics of connections.
+func (m *Metrics) makeRoomTCP() {
+	m.tcp.sweep(func(labels []string) {
+		for _, v := range []*prometheus.CounterVec{m.opened, m.closed, m.received, m.sent} {
+			v.DeleteLabelValues(labels...)
+		}
+	})
 }
 
 // service finds the destination service. Inbound without metadata, it is the host

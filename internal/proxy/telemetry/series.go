@@ -2,9 +2,11 @@ package telemetry
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/filters/peermeta"
@@ -141,31 +143,87 @@ func (x *interned) get(b []byte) string {
 	return s
 }
 
-// series bounds the label sets of a group of metrics.
-type series struct {
-	mu   sync.Mutex
-	seen map[string]struct{} // guarded by mu
+// When label sets are given up: beyond the bound, those without use for idleFor are
+// looked for every sweepEvery.
+const (
+	idleFor    = 10 * time.Minute
+	sweepEvery = time.Minute
+)
+
+// labelSet is one admitted set of labels.
+type labelSet struct {
+	labels []string    // immutable
+	used   atomic.Bool // since the last sweep
+
+	seen  time.Time // guarded by series.mu: the last sweep that found it used
+	holds int       // guarded by series.mu: open connections that it counts
 }
 
-// admit returns the labels as they are while there is room for their series, or if
-// it is there already; else, and ok is false, those of the series for all others.
-func (s *series) admit(labels []string) (_ []string, ok bool) {
+// use marks the set. What is marked already is not written to again, so that
+// requests on several processors share it.
+func (l *labelSet) use() {
+	if !l.used.Load() {
+		l.used.Store(true)
+	}
+}
+
+// series bounds the label sets of a group of metrics.
+type series struct {
+	next atomic.Int64 // when to sweep, if there is cause; Unix time in nanoseconds
+
+	mu  sync.Mutex
+	all map[string]*labelSet // guarded by mu
+}
+
+// admit returns the set of the labels while there is room for its series, or if it is
+// there already; else, and ok is false, that of the series for all others. It is
+// marked as used: it stays for idleFor at least.
+func (s *series) admit(labels []string) (l *labelSet, ok bool) {
 	key := strings.Join(labels, "\xff")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, there := s.seen[key]; there {
-		return labels, true
+	if l := s.all[key]; l != nil {
+		l.use()
+		return l, true
 	}
-	if len(s.seen) >= maxSeries {
-		out := make([]string, len(labels))
-		for i := range out {
-			out[i] = overflowValue
+	if len(s.all) >= maxSeries {
+		return &labelSet{labels: slices.Repeat([]string{overflowValue}, len(labels))}, false
+	}
+	if s.all == nil {
+		s.all = map[string]*labelSet{}
+	}
+	l = &labelSet{labels: labels, seen: time.Now()}
+	l.use()
+	s.all[key] = l
+	return l, true
+}
+
+// hold keeps a set while n, the sum of all calls, is above 0.
+func (s *series) hold(l *labelSet, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.holds += n
+}
+
+// sweep is called when there was no room for a set. It gives up those that are idle,
+// and tells forget their labels; it reports whether there were any.
+func (s *series) sweep(forget func(labels []string)) bool {
+	now := time.Now()
+	if next := s.next.Load(); now.UnixNano() < next || !s.next.CompareAndSwap(next, now.Add(sweepEvery).UnixNano()) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.all)
+	maps.DeleteFunc(s.all, func(_ string, l *labelSet) bool {
+		if l.used.Swap(false) || l.holds > 0 {
+			l.seen = now
 		}
-		return out, false
-	}
-	if s.seen == nil {
-		s.seen = map[string]struct{}{}
-	}
-	s.seen[key] = struct{}{}
-	return labels, true
+		idle := now.Sub(l.seen) > idleFor
+		if idle {
+			forget(l.labels)
+		}
+		return idle
+	})
+	return len(s.all) < before
 }

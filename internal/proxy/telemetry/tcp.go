@@ -35,6 +35,7 @@ type TCPFlow struct {
 	connected      time.Time                     // guarded by mu
 	counted, over  bool                          // guarded by mu: as opened, as closed
 	received, sent int64                         // guarded by mu: counted so far
+	held           *labelSet                     // guarded by mu: of opened, while it is open
 }
 
 // OpenTCP begins to count a connection. peer tells who the other side is, nil
@@ -67,7 +68,8 @@ func (t *TCPFlow) Closed(cluster string, received, sent int64, why stream.Reason
 		t.cluster = cluster
 	}
 	t.open()
-	labels := t.labels(why.Code)
+	t.m.tcp.hold(t.held, -1)
+	labels := t.labels(why.Code).labels
 	t.m.closed.WithLabelValues(labels...).Inc()
 	t.add(labels, received, sent)
 	t.over = true
@@ -88,15 +90,16 @@ func (t *TCPFlow) report(now time.Time) {
 		return
 	}
 	if received, sent := t.bytes(); received != t.received || sent != t.sent {
-		t.add(t.labels(stream.None), received, sent)
+		t.add(t.labels(stream.None).labels, received, sent)
 	}
 }
 
 // open counts the connection as opened. Called with mu held.
 func (t *TCPFlow) open() {
 	if !t.counted {
-		t.counted = true
-		t.m.opened.WithLabelValues(t.labels(stream.None)...).Inc()
+		t.counted, t.held = true, t.labels(stream.None)
+		t.m.tcp.hold(t.held, 1) // else opened could fall below closed
+		t.m.opened.WithLabelValues(t.held.labels...).Inc()
 	}
 }
 
@@ -109,7 +112,7 @@ func (t *TCPFlow) add(labels []string, received, sent int64) {
 
 // labels are made at each use: it happens twice a connection, and when a reader
 // finds new bytes. Called with mu held.
-func (t *TCPFlow) labels(code stream.Code) []string {
+func (t *TCPFlow) labels(code stream.Code) *labelSet {
 	f := facts{dir: t.conn.Dir, self: t.m.self, peer: t.peer(), protocol: "tcp", flags: responseFlags(code, 0)}
 	tls := t.tls
 	if f.dir == stream.Inbound {
@@ -122,11 +125,12 @@ func (t *TCPFlow) labels(code stream.Code) []string {
 		f.principals(tls.LocalURI, tls.PeerURI)
 	}
 	f.service = t.m.service(f.dir, t.cluster, t.node, "")
-	labels, ok := t.m.tcp.admit(f.values())
+	set, ok := t.m.tcp.admit(f.values())
 	if !ok {
 		t.m.overflow.Inc()
+		t.m.makeRoomTCP()
 	}
-	return labels
+	return set
 }
 
 // flowSet holds the open connections.

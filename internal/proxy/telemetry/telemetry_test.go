@@ -186,7 +186,7 @@ func TestSinkNeverBlocks(t *testing.T) {
 	const lines = 5000 // more than fits
 	start := time.Now()
 	for range lines {
-		k.Append(line)
+		k.Append(1, line)
 	}
 	if d := time.Since(start); d > time.Second {
 		t.Errorf("appending took %v", d)
@@ -216,7 +216,7 @@ func TestSinks(t *testing.T) {
 		if b, err := sinks.Open(p); err != nil || a != b {
 			t.Errorf("%s: two sinks", p)
 		}
-		a.Append([]byte("line\n"))
+		a.Append(1, []byte("line\n"))
 	}
 	if _, err := sinks.Open(filepath.Join(path, "x")); err == nil {
 		t.Error("a path below a file accepted")

@@ -43,6 +43,34 @@ func BenchmarkAcquireRelease(b *testing.B) {
 				t.Reset()
 			}
 		})
+		// With -cpu 1,2,8 and -mutexprofile: what requests to one cluster wait for.
+		b.Run(name+"/parallel", func(b *testing.B) {
+			h := setup(b)
+			var held []Lease // a connection for everybody
+			for p == config.SpeakHTTP11 && len(held) < 32 {
+				l := acquire(b, h)
+				l.conn.cc.Close(stream.Reason{})
+				l.conn.cc, l.conn.spent = idleConn{1000}, false
+				held = append(held, l)
+			}
+			for _, l := range held {
+				l.Release(Outcome{Status: 200, Reusable: true})
+			}
+			b.ReportAllocs()
+			b.SetParallelism(2)
+			b.RunParallel(func(pb *testing.PB) {
+				s, t := request(), &Tried{}
+				for pb.Next() {
+					l, err := h.Acquire(s, t)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					l.Release(Outcome{Status: 200, Reusable: true})
+					t.Reset()
+				}
+			})
+		})
 	}
 }
 

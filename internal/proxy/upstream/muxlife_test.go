@@ -131,7 +131,7 @@ func TestMuxReset(t *testing.T) {
 			p.open = p.open[1:]
 			return p.fr.WriteRSTStream(1, 2)
 		})
-		if _, err := aEx.Receive(); code(err) != stream.UpstreamReset {
+		if _, err := aEx.Receive(); code(err) != stream.UpstreamRemoteReset {
 			t.Errorf("got %v", err)
 		}
 		a.Release(Outcome{Reason: stream.UpstreamReset, Reusable: aEx.Release()})

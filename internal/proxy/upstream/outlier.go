@@ -67,7 +67,7 @@ func localOrigin(o Outcome) (local bool, status int) {
 		return false, o.Status
 	}
 	switch o.Reason {
-	case stream.ConnectFailure, stream.ConnectTimeout, stream.UpstreamTLS, stream.UpstreamReset,
+	case stream.ConnectFailure, stream.ConnectTimeout, stream.UpstreamTLS, stream.UpstreamReset, stream.UpstreamRemoteReset,
 		stream.UpstreamProtocol, stream.RouteTimeout, stream.PerTryTimeout:
 		return true, 0
 	}

@@ -19,7 +19,7 @@ type ClusterStats struct {
 	CxHTTP1, CxHTTP2                                                        Counter
 	CxActive                                                                Gauge
 	CxRxBytes, CxTxBytes                                                    Counter // of relays; HTTP counts them per request
-	RqTotal, RqCompleted, RqPendingTotal, RqPendingOverflow, RqPendingFail  Counter
+	RqTotal, RqPendingTotal, RqPendingOverflow, RqPendingFail               Counter
 	Rq1xx, Rq2xx, Rq3xx, Rq4xx, Rq5xx                                       Counter
 	RqTimeout, RqPerTryTimeout, RqMaxDuration, RqCancelled                  Counter
 	RqRxReset, RqTxReset                                                    Counter
@@ -47,11 +47,19 @@ type statEntry struct {
 	name    string
 	counter *Counter
 	gauge   *Gauge
+	sum     []*Counter
 }
 
 func (e statEntry) load() uint64 {
 	if e.counter != nil {
 		return e.counter.Load()
+	}
+	if e.gauge == nil {
+		total := uint64(0)
+		for _, c := range e.sum {
+			total += c.Load()
+		}
+		return total
 	}
 	return uint64(max(e.gauge.Load(), 0))
 }
@@ -90,7 +98,7 @@ func (s *ClusterStats) table() []statEntry {
 		c("upstream_rq_5xx", &s.Rq5xx),
 		g("upstream_rq_active", &s.RqActive),
 		c("upstream_rq_cancelled", &s.RqCancelled),
-		c("upstream_rq_completed", &s.RqCompleted),
+		{name: "upstream_rq_completed", sum: []*Counter{&s.Rq1xx, &s.Rq2xx, &s.Rq3xx, &s.Rq4xx, &s.Rq5xx}},
 		c("upstream_rq_max_duration_reached", &s.RqMaxDuration),
 		g("upstream_rq_pending_active", &s.RqPendingActive),
 		c("upstream_rq_pending_failure_eject", &s.RqPendingFail),
@@ -110,7 +118,6 @@ func (s *ClusterStats) table() []statEntry {
 
 // countStatus counts a final answer.
 func (s *ClusterStats) countStatus(status int) {
-	s.RqCompleted.Add(1)
 	switch status / 100 {
 	case 1:
 		s.Rq1xx.Add(1)

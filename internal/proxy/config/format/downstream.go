@@ -1,6 +1,7 @@
 package format
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -10,12 +11,18 @@ import (
 // downstreamOp holds the operators about the client's connection.
 func downstreamOp(name string) op {
 	switch name {
-	case "DOWNSTREAM_REMOTE_ADDRESS", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS":
-		return conn(func(dst []byte, c *stream.Conn) ([]byte, bool) { return addr(dst, c.Remote) })
-	case "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT":
-		return conn(func(dst []byte, c *stream.Conn) ([]byte, bool) { return ip(dst, c.Remote) })
-	case "DOWNSTREAM_REMOTE_PORT", "DOWNSTREAM_DIRECT_REMOTE_PORT":
-		return conn(func(dst []byte, c *stream.Conn) ([]byte, bool) { return port(dst, c.Remote) })
+	case "DOWNSTREAM_REMOTE_ADDRESS": // of the client that is trusted to be it; the next, of the connection
+		return func(dst []byte, src *Source) ([]byte, bool) { return addr(dst, src.Stream.ClientAddr()) }
+	case "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":
+		return func(dst []byte, src *Source) ([]byte, bool) { return ip(dst, src.Stream.ClientAddr()) }
+	case "DOWNSTREAM_REMOTE_PORT":
+		return func(dst []byte, src *Source) ([]byte, bool) { return port(dst, src.Stream.ClientAddr()) }
+	case "DOWNSTREAM_DIRECT_REMOTE_ADDRESS":
+		return conn(func(dst []byte, c *stream.Conn) ([]byte, bool) { return addr(dst, direct(c)) })
+	case "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT":
+		return conn(func(dst []byte, c *stream.Conn) ([]byte, bool) { return ip(dst, direct(c)) })
+	case "DOWNSTREAM_DIRECT_REMOTE_PORT":
+		return conn(func(dst []byte, c *stream.Conn) ([]byte, bool) { return port(dst, direct(c)) })
 	case "DOWNSTREAM_LOCAL_ADDRESS":
 		return conn(func(dst []byte, c *stream.Conn) ([]byte, bool) { return addr(dst, c.Local) })
 	case "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":
@@ -71,6 +78,14 @@ func downstreamTLSOp(name string) op {
 		}
 		return text(dst, get(c.TLS))
 	})
+}
+
+// direct is the other end of the client's socket.
+func direct(c *stream.Conn) netip.AddrPort {
+	if c.Direct.IsValid() {
+		return c.Direct // behind a proxy that speaks the PROXY protocol
+	}
+	return c.Remote
 }
 
 func conn(f func([]byte, *stream.Conn) ([]byte, bool)) op {

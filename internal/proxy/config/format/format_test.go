@@ -99,6 +99,37 @@ func TestOperators(t *testing.T) {
 	}
 }
 
+// TestClientAddress: the client is who x-forwarded-for says, but for the edge.
+func TestClientAddress(t *testing.T) {
+	p, err := Parse("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const own = "10.244.0.3:40000 10.244.0.3 40000 10.244.0.3:40000"
+	for _, tt := range []struct {
+		edge bool
+		hops uint16
+		xff  string
+		want string
+	}{
+		{false, 0, "", own},
+		{false, 0, "192.0.2.1, 192.0.2.2", "192.0.2.2:0 192.0.2.2 0 10.244.0.3:40000"},
+		{false, 1, "192.0.2.1, 192.0.2.2", "192.0.2.1:0 192.0.2.1 0 10.244.0.3:40000"},
+		{true, 0, "192.0.2.1,10.244.0.3", own},
+		{true, 1, "192.0.2.1,10.244.0.3", "192.0.2.1:0 192.0.2.1 0 10.244.0.3:40000"},
+		{true, 1, "10.244.0.3", own},
+	} {
+		src := httpSource()
+		src.Stream.Edge, src.Stream.TrustedHops = tt.edge, tt.hops
+		if tt.xff != "" {
+			src.Stream.Request.AddString(stream.ForwardedFor, tt.xff)
+		}
+		if got := string(p.Append(nil, src)); got != tt.want {
+			t.Errorf("edge %v, %d hops, %q: got %q, want %q", tt.edge, tt.hops, tt.xff, got, tt.want)
+		}
+	}
+}
+
 func TestAppendValue(t *testing.T) {
 	p, err := Parse("%REQ(nope)%")
 	if err != nil {

@@ -38,7 +38,7 @@ func httpListener(name, addr, more string, proxied bool) string {
 	return `{"name":"` + name + `","address":{"socket_address":{"address":"` + addr + `","port_value":0}},` + filters + `"filter_chains":[{"filters":[
  {"name":"envoy.filters.network.http_connection_manager","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
  "stat_prefix":"x","normalize_path":true,` + more + `,
- "access_log":[{"name":"envoy.access_loggers.file","typed_config":{"@type":"type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog","path":"/dev/stdout","log_format":{"text_format_source":{"inline_string":"%REQ(X-N)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\n"}}}}],
+ "access_log":[{"name":"envoy.access_loggers.file","typed_config":{"@type":"type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog","path":"/dev/stdout","log_format":{"text_format_source":{"inline_string":"%REQ(X-N)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%\n"}}}}],
  "route_config":{"name":"r","virtual_hosts":[{"name":"all","domains":["*"],"routes":[` + strings.Join(routes, ",\n") + `]}]},
  "http_filters":[{"name":"envoy.filters.http.rbac","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"}},
  {"name":"envoy.filters.http.router","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]}]}`

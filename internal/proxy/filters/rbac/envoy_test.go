@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -26,8 +27,8 @@ import (
 )
 
 // TestAgainstEnvoy runs the same listeners in a real Envoy and in our proxy, and
-// the same requests through both: the verdicts, and the details in the access
-// log, must be equal. Each policy is a route's own configuration, chosen by a
+// the same requests through both: the verdicts, and the details and the
+// client's address in the access log, must be equal. Each policy is a route's own configuration, chosen by a
 // field that no policy looks at.
 func TestAgainstEnvoy(t *testing.T) {
 	path := os.Getenv("LATEEN_TEST_ENVOY")
@@ -170,13 +171,17 @@ func (s *side) send(t *testing.T, listener, prefix, id, raw string) {
 	s.status[id] = answer{0, raw}
 }
 
+// ephemeral are the ports of connections, which differ between the sides; port 0
+// says that an address was told by x-forwarded-for.
+var ephemeral = regexp.MustCompile(`:[1-9][0-9]{3,}\b`)
+
 // logged reads the access log by request.
 func (s *side) logged(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for line := range strings.Lines(s.lines()) {
 		if id, rest, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " "); ok && id != "-" {
-			out[id] = rest
+			out[id] = ephemeral.ReplaceAllString(rest, ":PORT")
 		}
 	}
 	return out
