@@ -8,8 +8,8 @@ import (
 )
 
 // ClientConn is the client side of one HTTP/2 connection. It implements
-// stream.ClientConn. Its goroutines, a reader and a writer, end with Close, or when
-// the server ends the connection.
+// stream.ClientConn. Its goroutines, a reader and, while there is something to write,
+// a writer, end with Close, or when the server ends the connection.
 type ClientConn struct {
 	conn
 	// immutable
@@ -35,11 +35,6 @@ func NewClientConn(t rawio.Transport, o ClientOptions) *ClientConn {
 	b = appendSetting(b, settingInitialWindow, uint32(o.StreamWindow))
 	b = appendSetting(b, settingMaxHeaderListSize, uint32(o.MaxHeadBytes))
 	c.greet(appendSetting(b, settingNoPriorities, 1))
-	go func() {
-		c.write()
-		// What could be sent was sent, and the reader wakes.
-		_ = t.Close()
-	}()
 	go func() {
 		c.read()
 		c.gone()
@@ -75,8 +70,26 @@ func (c *ClientConn) Open(*stream.Stream) (stream.Exchange, error) {
 	case c.free() <= 0:
 		return nil, errFull
 	}
+	if int64(len(c.streams)+c.reserved) >= c.limit() {
+		c.dropLingering()
+	}
 	c.reserved++
 	return c.newExchange(), nil
+}
+
+// dropLingering resets the streams whose server owes nothing but their end, because
+// their places are wanted. mu is held.
+func (c *ClientConn) dropLingering() {
+	if c.lingering == 0 {
+		return
+	}
+	for _, st := range c.streams {
+		if st.lingers {
+			c.rst(st.id, codeCancel)
+			c.conn.close(st, closedByUs)
+		}
+	}
+	c.wakeIfQueued()
 }
 
 // Free implements stream.ClientConn. Before the server's settings have come it
@@ -92,7 +105,7 @@ func (c *ClientConn) free() int {
 	if c.stopped || c.spent {
 		return 0
 	}
-	return int(max(0, min(c.limit()-int64(len(c.streams)+c.reserved), int64(maxStreamID-c.nextID)/2)))
+	return int(max(0, min(c.limit()-int64(len(c.streams)-c.lingering+c.reserved), int64(maxStreamID-c.nextID)/2)))
 }
 
 // limit is how many exchanges there may be at once. It is called with mu held.
@@ -142,7 +155,7 @@ func (c *ClientConn) Close(r stream.Reason) {
 
 // empty implements side.
 func (c *ClientConn) empty() {
-	if c.spent && len(c.streams) == 0 && c.reserved == 0 {
+	if c.spent && len(c.streams) == c.lingering && c.reserved == 0 {
 		c.stopLocked(codeNo, stream.Reason{Code: stream.Draining}, "")
 	}
 }

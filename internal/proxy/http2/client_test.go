@@ -36,7 +36,7 @@ func TestDelivery(t *testing.T) {
 		p, c := server(t, http2.ClientOptions{})
 		x := sent(t, c)
 		p.raw(xhttp2.FrameRSTStream, 0, 1, word(7))
-		if _, err := x.Receive(); codeOf(err) != stream.UpstreamReset || x.Delivery() != stream.Refused {
+		if _, err := x.Receive(); codeOf(err) != stream.UpstreamRemoteReset || x.Delivery() != stream.Refused {
 			t.Errorf("%v, %v", err, x.Delivery())
 		}
 		if !x.Release() {
@@ -73,7 +73,7 @@ func TestDelivery(t *testing.T) {
 		p, c := server(t, http2.ClientOptions{})
 		x := sent(t, c)
 		p.raw(xhttp2.FrameRSTStream, 0, 1, word(2))
-		if _, err := x.Receive(); codeOf(err) != stream.UpstreamReset || x.Delivery() != stream.Maybe {
+		if _, err := x.Receive(); codeOf(err) != stream.UpstreamRemoteReset || x.Delivery() != stream.Maybe {
 			t.Errorf("%v, %v", err, x.Delivery())
 		}
 	})
@@ -204,7 +204,7 @@ func TestAnswerThenReset(t *testing.T) {
 	for end := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(end); {
 		err = x.Write([]byte("more"), false)
 	}
-	if codeOf(err) != stream.UpstreamReset {
+	if codeOf(err) != stream.UpstreamRemoteReset {
 		t.Errorf("Write = %v", err)
 	}
 	p.end.Close()

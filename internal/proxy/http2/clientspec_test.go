@@ -30,7 +30,8 @@ type clientCase struct {
 
 const (
 	broken  = "upstream_protocol maybe"
-	reset   = "upstream_reset maybe"
+	reset   = "upstream_remote_reset maybe"
+	gone    = "upstream_reset maybe"
 	refused = "upstream_reset refused"
 )
 
@@ -74,14 +75,14 @@ var frameCases = []clientCase{
 	{name: "the connection ends in a frame", do: func(p *peer) {
 		p.must(p.end.Write([]byte("\x00\x00\x05\x00\x00\x00\x00\x00\x01ab")))
 		p.ok(p.end.CloseWrite())
-	}, want: reset, drops: true},
-	{name: "the connection ends", do: func(p *peer) { p.ok(p.end.CloseWrite()) }, want: reset, drops: true},
-	{name: "the connection breaks", do: func(p *peer) { p.read(); p.end.Reset() }, want: reset, drops: true},
+	}, want: gone, drops: true},
+	{name: "the connection ends", do: func(p *peer) { p.ok(p.end.CloseWrite()) }, want: gone, drops: true},
+	{name: "the connection breaks", do: func(p *peer) { p.read(); p.end.Reset() }, want: gone, drops: true},
 	{name: "the connection ends within the content", do: func(p *peer) {
 		p.headers(1, false, ok200...)
 		p.raw(xhttp2.FrameData, 0, 1, "abc")
 		p.ok(p.end.CloseWrite())
-	}, want: reset, drops: true},
+	}, want: gone, drops: true},
 
 	{name: "§6.1 DATA on stream 0", do: func(p *peer) { p.raw(xhttp2.FrameData, 0, 0, "x") }, want: broken, told: "connection PROTOCOL_ERROR"},
 	{name: "§5.1 DATA on an idle stream", do: func(p *peer) { p.raw(xhttp2.FrameData, 0, 3, "x") }, want: broken, told: "connection PROTOCOL_ERROR"},
@@ -192,7 +193,7 @@ var endCases = []clientCase{
 	{name: "§6.4 RST_STREAM on stream 0", do: func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 0, word(8)) }, want: broken, told: "connection PROTOCOL_ERROR"},
 	{name: "§6.4 RST_STREAM on an idle stream", do: func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 3, word(8)) }, want: broken, told: "connection PROTOCOL_ERROR"},
 	{name: "§6.4 RST_STREAM of a wrong size", do: func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 1, "abc") }, want: broken, told: "connection FRAME_SIZE_ERROR"},
-	{name: "§8.7 REFUSED_STREAM", do: func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 1, word(7)) }, want: refused},
+	{name: "§8.7 REFUSED_STREAM", do: func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 1, word(7)) }, want: "upstream_remote_reset refused"},
 	{name: "§8.1 NO_ERROR without an answer", do: func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 1, word(0)) }, want: reset},
 	{name: "§7 PROTOCOL_ERROR", do: func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 1, word(1)) }, want: reset},
 	{name: "§7 INTERNAL_ERROR", do: func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 1, word(2)) }, want: reset},
@@ -227,7 +228,7 @@ var endCases = []clientCase{
 	{name: "§6.8 GOAWAY, then the end", do: func(p *peer) {
 		p.raw(xhttp2.FrameGoAway, 0, 0, word(1)+word(0))
 		p.ok(p.end.CloseWrite())
-	}, want: reset, drops: true},
+	}, want: gone, drops: true},
 	{name: "§6.8 GOAWAY on a stream", do: func(p *peer) { p.raw(xhttp2.FrameGoAway, 0, 1, word(0)+word(0)) }, want: broken, told: "connection PROTOCOL_ERROR"},
 	{name: "§6.8 GOAWAY of a wrong size", do: func(p *peer) { p.raw(xhttp2.FrameGoAway, 0, 0, word(0)) }, want: broken, told: "connection FRAME_SIZE_ERROR"},
 	{name: "§6.8 GOAWAY with a reserved bit", do: func(p *peer) { p.raw(xhttp2.FrameGoAway, 0, 0, word(1|1<<31)+word(0)); p.answer("") }, want: "200 ", drops: true},

@@ -19,6 +19,7 @@ type clock struct {
 	ping     time.Time // when its answer is overdue
 	idle     time.Time // a connection without streams ends
 	drain    time.Time // the second step of a drain
+	spare    time.Time // the next look for what is not needed any more
 }
 
 // arm makes the timer fire at a time, or before. mu is held.
@@ -72,6 +73,7 @@ func (c *conn) tick() {
 		return
 	}
 	late, reasons, next := c.tickStreams(now, next)
+	next = earlier(next, c.spare(now))
 	if !next.IsZero() {
 		c.arm(next)
 	}

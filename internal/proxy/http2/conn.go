@@ -44,14 +44,15 @@ type conn struct {
 	budget budget
 	sawSet bool // the peer's first frame was SETTINGS
 
-	wdone chan struct{} // closed when the writer has ended
+	wdone chan struct{} // closed when the writer has ended for good
 
-	mu      sync.Mutex
-	now     time.Time        // guarded by mu: the reader's last clock reading
-	streams map[uint32]*strm // guarded by mu: open and half-closed ones
-	running int              // guarded by mu: goroutines of a server's streams
-	past    history          // guarded by mu: streams that were closed lately
-	lastID  uint32           // guarded by mu: the peer's highest (server), ours (client)
+	mu        sync.Mutex
+	now       time.Time        // guarded by mu: the reader's last clock reading
+	streams   map[uint32]*strm // guarded by mu: open and half-closed ones
+	running   int              // guarded by mu: goroutines of a server's streams
+	lingering int              // guarded by mu: streams of a client that wait for their end alone
+	past      history          // guarded by mu: streams that were closed lately
+	lastID    uint32           // guarded by mu: the peer's highest (server), ours (client)
 
 	peer          peerSettings // guarded by mu
 	peerKnown     bool         // guarded by mu
@@ -65,6 +66,7 @@ type conn struct {
 	earned   int      // guarded by mu: WINDOW_UPDATEs that cost the peer nothing
 
 	writer writer // guarded by mu
+	crew   crew   // guarded by mu: of a server
 
 	enc   hpack.Encoder // guarded by mu
 	block []byte        // guarded by mu: a header block in the making
@@ -293,8 +295,11 @@ func (c *conn) close(st *strm, how closure) {
 	}
 	st.closed = true
 	delete(c.streams, st.id)
+	if st.lingers {
+		c.lingering--
+	}
 	c.past.add(st.id, how)
-	if len(c.streams) == 0 {
+	if len(c.streams) == c.lingering {
 		c.side.empty()
 	}
 }

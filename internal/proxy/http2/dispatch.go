@@ -3,6 +3,8 @@ package http2
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
 
 // continuation is a header block whose end has not come yet.
@@ -217,14 +219,7 @@ func (c *conn) rstFrame(f *frame) error {
 		}
 		return c.late(f)
 	}
-	r := c.side.reason(false, "the peer reset the stream: "+code.String())
-	r.Envoy = "http2.remote_reset"
-	switch {
-	case c.client && code == codeRefusedStream:
-		r.Envoy = "upstream_reset_before_response_started{remote_refused_stream_reset}"
-	case c.client:
-		r.Envoy = "upstream_reset_before_response_started{remote_reset}"
-	}
+	r := resetReason(c.client, code)
 	gen := st.gen
 	st.refused = code == codeRefusedStream
 	st.cut(r)
@@ -235,6 +230,21 @@ func (c *conn) rstFrame(f *frame) error {
 		return s.countReset()
 	}
 	return nil
+}
+
+// resetReason is what Envoy makes of the peer's RST_STREAM.
+func resetReason(client bool, code errCode) stream.Reason {
+	r := stream.Reason{Code: stream.DownstreamReset, Detail: "the peer reset the stream: " + code.String()}
+	if client {
+		r.Code = stream.UpstreamRemoteReset
+	}
+	switch {
+	case code == codeRefusedStream && client:
+		r.Envoy = "upstream_reset_before_response_started{remote_refused_stream_reset}"
+	case code == codeRefusedStream:
+		r.Envoy = "http2.remote_refuse"
+	}
+	return r
 }
 
 // resetCounter is a side that limits the peer's resets.

@@ -19,6 +19,7 @@ type exchange struct {
 	isHead   bool   // the method is HEAD
 	tunnels  bool   // CONNECT, or an upgrade
 	upgrade  bool
+	bodyless bool // the answer is a head alone, by its status or the method
 	reserved bool
 
 	interim []*stream.Response // not received yet
@@ -43,7 +44,7 @@ func (c *ClientConn) newExchange() *exchange {
 	x.begin(&c.conn, 0)
 	x.client = x
 	x.conn, x.released = c, false
-	x.sent, x.final, x.taken, x.reserved = false, false, false, true
+	x.sent, x.final, x.taken, x.reserved, x.bodyless = false, false, false, true, false
 	x.shown, x.interim = nil, x.interim[:0]
 	return x
 }
@@ -153,10 +154,17 @@ func (x *exchange) Cancel(r stream.Reason) {
 	x.abandon()
 }
 
-// abandon resets the stream if it is still open. mu is held.
+// abandon resets the stream if it is still open. One of which only an end without
+// content is missing needs no reset: its server sends that behind the head. mu is held.
 func (x *exchange) abandon() {
 	c := x.conn
-	if x.id == 0 || x.closed {
+	if x.id == 0 || x.closed || x.lingers {
+		return
+	}
+	if x.bodyless && x.taken && x.localEnd && x.err == nil {
+		x.lingers, x.given = true, true
+		c.lingering++
+		c.empty()
 		return
 	}
 	c.rst(x.id, codeCancel)
@@ -199,7 +207,7 @@ func (x *exchange) Release() bool {
 	c.waiters.remove(&x.strm)
 	reusable := !c.stopped && !c.spent
 	// One that failed may be asked for its Delivery, or be cancelled late.
-	if x.taken && x.err == nil && x.sendOff == nil && x.resp.Size() <= pooledHead && x.trailers.Size() <= pooledHead {
+	if x.taken && !x.lingers && x.err == nil && x.sendOff == nil && x.resp.Size() <= pooledHead && x.trailers.Size() <= pooledHead {
 		x.trailers.Reset()
 		x.resp = stream.Response{Head: x.resp.Head}
 		clear(x.interim)

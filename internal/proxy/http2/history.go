@@ -29,6 +29,19 @@ func (h *history) add(id uint32, how closure) {
 	h.at = (h.at + 1) % historySize
 }
 
+// shrink forgets all but the streams that were closed last.
+func (h *history) shrink() {
+	const few = 16
+	if len(h.ring) <= few {
+		return
+	}
+	kept := make([]uint32, 0, few)
+	for i := range few { // the oldest lies at h.at
+		kept = append(kept, h.ring[(h.at+len(h.ring)-few+i)%len(h.ring)])
+	}
+	h.ring, h.at = kept, 0
+}
+
 func (h *history) find(id uint32) closure {
 	for i := len(h.ring) - 1; i >= 0; i-- {
 		if h.ring[i]>>2 == id<<2>>2 {

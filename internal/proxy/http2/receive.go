@@ -75,10 +75,8 @@ func (x *exchange) respond(p *headParser, end bool) error {
 		}
 		r.Tunnel = &tunnel{st: &x.strm}
 	case bodyless:
-		x.left = 0
-		if r.Length = max(0, p.length); !end {
-			r.Body = &x.strm // empty, but its end has to come
-		}
+		x.left, x.bodyless = 0, true
+		r.Length = max(0, p.length)
 	case end && p.length > 0:
 		return &streamError{x.id, codeProtocol, "content shorter than its declared length"}
 	case !end:

@@ -17,7 +17,7 @@ type ServerConn struct {
 	o       ServerOptions
 	scheme  string
 	handler stream.Handler
-	wg      sync.WaitGroup // the streams' goroutines
+	wg      sync.WaitGroup // the crew's goroutines
 
 	// of the reader
 	starts []*serverStream // requests that the last read has brought
@@ -59,9 +59,11 @@ func (c *ServerConn) Serve(h stream.Handler) stream.Reason {
 		c.beginDrain()
 	}
 	c.mu.Unlock()
-	go c.write()
 	c.read()
 	c.batch()
+	c.mu.Lock()
+	dismiss(c.crew.take(c.crew.n)) // none is parked any more: the connection is stopped
+	c.mu.Unlock()
 	c.wg.Wait()
 	c.linger()
 	c.mu.Lock()
@@ -250,14 +252,4 @@ func (c *ServerConn) countReset() error {
 		return fatal(codeEnhanceYourCalm, "too many cancelled requests")
 	}
 	return nil
-}
-
-// batch implements batcher: what one read has brought starts together, and finds
-// small bodies complete.
-func (c *ServerConn) batch() {
-	for i, st := range c.starts {
-		c.starts[i] = nil
-		go st.work()
-	}
-	c.starts = c.starts[:0]
 }

@@ -16,7 +16,6 @@ type serverStream struct {
 	strm
 	conn *ServerConn
 	s    stream.Stream
-	work func() // run, made once: a closure per request would be garbage
 
 	// of the stream's goroutine
 	outcome stream.Outcome
@@ -42,9 +41,7 @@ func (c *ServerConn) newStream() *serverStream {
 	st := serverStreams.Get().(*serverStream)
 	st.conn = c
 	st.gen++
-	if st.server == nil {
-		st.server, st.work = st, st.run
-	}
+	st.server = st
 	st.before = nil
 	st.s.Codec = st
 	st.outcome = stream.Outcome{}
@@ -113,7 +110,6 @@ func (c *ServerConn) open(st *serverStream, id uint32, end bool, p *headParser) 
 	st.begin(&c.conn, id)
 	c.describe(st, end, p)
 	c.running++
-	c.wg.Add(1)
 	c.starts = append(c.starts, st)
 	c.streams[id] = &st.strm
 	if p.fault != "" {
@@ -202,16 +198,15 @@ func (st *serverStream) reset(gen uint64, r stream.Reason) {
 	}
 }
 
-// run is the stream's goroutine, from its request to its recycling.
-func (st *serverStream) run() {
-	c := st.conn
-	defer c.wg.Done()
+// run serves the stream, from its request to its recycling, on the goroutine of h. It
+// reports whether that waits for another one.
+func (st *serverStream) run(h *hand) (parked bool) {
 	r := st.refusal
 	var resp *stream.Response
 	if r.Code == stream.None {
 		resp, r = st.exchange()
 	}
-	st.leave(resp, r)
+	return st.leave(resp, r, h)
 }
 
 // exchange has the request served and the answer written. The reason says why it
@@ -234,7 +229,7 @@ func (st *serverStream) exchange() (_ *stream.Response, r stream.Reason) {
 	}
 	resp, err := st.handle()
 	if err != nil || resp == nil {
-		if resp, err = localAnswer(err); err != nil {
+		if resp, err = localAnswer(&st.s.Request, err); err != nil {
 			r := asReason(err)
 			st.cancel(codeInternal, r)
 			return nil, r
@@ -242,7 +237,7 @@ func (st *serverStream) exchange() (_ *stream.Response, r stream.Reason) {
 	}
 	if err := st.respond(resp); err != nil {
 		r = asReason(err)
-		st.cancel(codeInternal, r)
+		st.cancel(st.cutCode(r), r)
 	} else if resp.Local != nil {
 		r = resp.Local.Reason
 	}
@@ -258,6 +253,20 @@ func (st *serverStream) exchange() (_ *stream.Response, r stream.Reason) {
 	// Whoever still uploads is woken.
 	st.strm.Close(r)
 	return resp, r
+}
+
+// cutCode is the code that resets an answer under way. To gRPC clients a time-out is
+// told as CANCEL, which they take for DEADLINE_EXCEEDED where their own deadline has
+// passed and for CANCELLED before; INTERNAL_ERROR would be a defect of the server
+// (gRPC over HTTP/2, "Errors"; grpc-go does so).
+func (st *serverStream) cutCode(r stream.Reason) errCode {
+	switch r.Code {
+	case stream.RouteTimeout, stream.MaxDuration, stream.IdleTimeout, stream.RequestTimeout:
+		if stream.IsGRPC(st.s.Request.Get(stream.ContentType)) {
+			return codeCancel
+		}
+	}
+	return codeInternal
 }
 
 // handle calls the handler and turns a panic into an answer: it is the root of the
@@ -296,8 +305,9 @@ func (st *serverStream) cancel(code errCode, r stream.Reason) {
 	c.wake()
 }
 
-// leave ends the exchange: observers, then the stream is clean.
-func (st *serverStream) leave(resp *stream.Response, r stream.Reason) {
+// leave ends the exchange: observers, then the stream is clean. It parks h, which may
+// be woken before it waits, unless the connection is stopped.
+func (st *serverStream) leave(resp *stream.Response, r stream.Reason, h *hand) (parked bool) {
 	c := st.conn
 	end := c.o.Now()
 	o := &st.outcome
@@ -326,8 +336,13 @@ func (st *serverStream) leave(resp *stream.Response, r stream.Reason) {
 		c.ok++
 	}
 	c.rest()
+	if parked = !c.stopped; parked {
+		c.crew.park(h)
+		c.keep(end)
+	}
 	c.mu.Unlock()
 	c.recycle(st)
+	return parked
 }
 
 // recycle gives the stream's memory back. Nobody knows the stream any more.
@@ -344,7 +359,7 @@ func (c *ServerConn) recycle(st *serverStream) {
 
 // localAnswer makes the response of a handler that returned none, unless its error
 // is one that cuts the stream.
-func localAnswer(err error) (*stream.Response, error) {
+func localAnswer(r *stream.Request, err error) (*stream.Response, error) {
 	if err == nil {
 		err = stream.NewReply(500, stream.Reason{Code: stream.Internal, Detail: "handler without a response"})
 	}
@@ -363,6 +378,9 @@ func localAnswer(err error) (*stream.Response, error) {
 	}
 	for _, kv := range l.Headers {
 		resp.AddRaw([]byte(kv[0]), []byte(kv[1]))
+	}
+	if stream.IsGRPC(r.Get(stream.ContentType)) {
+		stream.LocalGRPC(resp, l)
 	}
 	return resp, nil
 }

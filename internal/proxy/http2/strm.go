@@ -46,6 +46,7 @@ type strm struct {
 	soft    bool  // err came from outside: what arrived before is read first
 	closed  bool  // out of the table
 	refused bool  // the peer said that it did not act
+	lingers bool  // in the table for nothing but the end, see exchange.abandon; of clients
 
 	client *exchange     // whose stream it is, on a client
 	server *serverStream // whose stream it is, on a server
@@ -72,7 +73,7 @@ func (st *strm) begin(c *conn, id uint32) {
 	st.givenFor = stream.Reason{}
 	st.endAt, st.moved = time.Time{}, time.Time{}
 	st.sendWin, st.localEnd, st.sendOff, st.tail = c.peer.window, false, nil, tail{}
-	st.err, st.soft, st.closed, st.refused = nil, false, false, false
+	st.err, st.soft, st.closed, st.refused, st.lingers = nil, false, false, false, false
 }
 
 // fail makes all calls fail. The first reason stays. mu is held.

@@ -212,7 +212,7 @@ func TestServerViolations(t *testing.T) {
 			p.headers(1, false, append(ok, "content-length", "5")...)
 			p.raw(xhttp2.FrameData, 1, 1, "x")
 		}, "stream 1 PROTOCOL_ERROR", stream.UpstreamProtocol},
-		{"RST_STREAM", func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 1, word(2)); p.raw(xhttp2.FrameData, 0, 0, "") }, "connection PROTOCOL_ERROR", stream.UpstreamReset},
+		{"RST_STREAM", func(p *peer) { p.raw(xhttp2.FrameRSTStream, 0, 1, word(2)); p.raw(xhttp2.FrameData, 0, 0, "") }, "connection PROTOCOL_ERROR", stream.UpstreamRemoteReset},
 		{"PUSH_PROMISE", func(p *peer) { p.raw(xhttp2.FramePushPromise, 4, 1, word(2)) }, "connection PROTOCOL_ERROR", stream.UpstreamProtocol},
 		{"ENABLE_PUSH", func(p *peer) { p.raw(xhttp2.FrameSettings, 0, 0, setting(2, 1)) }, "connection PROTOCOL_ERROR", stream.UpstreamProtocol},
 		{"HEADERS on an idle stream", func(p *peer) { p.headers(3, true, ok...) }, "connection PROTOCOL_ERROR", stream.UpstreamProtocol},

@@ -30,7 +30,11 @@ type writer struct {
 	batch   uint32 // counts the buffers: which one b is
 	tried   uint32 // batches below were handed to the kernel, at least in part
 	awake   bool   // the goroutine was told, and has not taken the queue yet
-	closing bool   // it ends when the queue is empty
+	running bool   // there is a goroutine
+	used    bool   // it was told since the last look
+	retire  bool   // it ends, and the next frames start another
+	closing bool   // it ends for good when the queue is empty
+	over    bool   // it has
 	broken  bool   // a write failed
 }
 
@@ -77,10 +81,18 @@ func (c *conn) set(b []byte) {
 
 // wake lets the writer take the queue. mu is held.
 func (c *conn) wake() {
-	if w := &c.writer; !w.awake {
-		w.awake = true
-		w.cond.Signal()
+	w := &c.writer
+	if w.awake || w.over {
+		return
 	}
+	w.awake, w.used, w.retire = true, true, false
+	if w.running {
+		w.cond.Signal()
+		return
+	}
+	w.running = true
+	c.keep(c.l.Now())
+	go c.write()
 }
 
 func (c *conn) wakeIfQueued() {
@@ -99,16 +111,34 @@ func (c *conn) flush() {
 // space is how many bytes bodies may add to the queue. mu is held.
 func (c *conn) space() int { return maxQueued - len(c.writer.b) }
 
-// write is the writing goroutine: it yields once before it takes the queue, so that
-// streams that are about to add to it can, and hands it over in one call. It ends
-// when the connection is stopped and its last frames are out.
+// write is the writing goroutine. It ends while nothing is written for a while, and
+// for good when the connection is stopped and its last frames are out.
 func (c *conn) write() {
-	defer close(c.wdone)
-	w := &c.writer
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	over := c.writeQueues()
+	c.writer.running, c.writer.over = false, over
+	c.mu.Unlock()
+	if !over {
+		return
+	}
+	if c.client {
+		// What could be sent was sent, and the reader wakes.
+		_ = c.t.Close()
+	}
+	close(c.wdone)
+}
+
+// writeQueues yields once before it takes the queue, so that streams that are about
+// to add to it can, and hands it over in one call. It reports whether the connection
+// has ended. mu is held.
+func (c *conn) writeQueues() (over bool) {
+	w := &c.writer
 	for {
 		for !w.awake && !w.closing {
+			if w.retire {
+				w.retire = false
+				return false
+			}
 			w.cond.Wait()
 		}
 		c.mu.Unlock()
@@ -117,12 +147,12 @@ func (c *conn) write() {
 		w.awake = false
 		if len(w.b) == 0 {
 			if w.closing {
-				return
+				return true
 			}
 			continue
 		}
 		if !c.writeQueue() && w.closing {
-			return
+			return true
 		}
 	}
 }

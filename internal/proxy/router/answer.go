@@ -129,7 +129,7 @@ func (c *call) endExchange(r stream.Reason) {
 	}
 	o := upstream.Outcome{Status: c.resp.Status, Reason: r.Code, Reusable: c.ex.Release()}
 	switch r.Code {
-	case stream.UpstreamReset, stream.UpstreamProtocol:
+	case stream.UpstreamReset, stream.UpstreamRemoteReset, stream.UpstreamProtocol:
 		o.Status = 0 // the answer was cut short
 	}
 	c.lease.Release(o)
@@ -162,8 +162,9 @@ func (a *answer) Next() ([]byte, error) {
 	}
 	r, stopped, _ := c.verdict()
 	if !stopped {
-		r = reasonOf(err)
+		r = reasonOf(err).AfterResponse()
 		c.s.Upstream.FailureError = r.Detail
+		r = r.AfterResponse()
 	}
 	c.finish(r)
 	c.cut = &r

@@ -74,7 +74,7 @@ func (p *policy) wantsFailure(f *failure) bool {
 	switch f.code {
 	case stream.ConnectFailure, stream.ConnectTimeout, stream.UpstreamTLS:
 		return p.on&(config.OnConnectFailure|onAnyReset) != 0
-	case stream.UpstreamReset, stream.UpstreamProtocol:
+	case stream.UpstreamReset, stream.UpstreamRemoteReset, stream.UpstreamProtocol:
 		if f.delivery == stream.Refused {
 			return p.on&(onAnyReset|config.OnRefusedStream) != 0
 		}

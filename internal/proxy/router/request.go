@@ -33,7 +33,7 @@ func (c *call) prepare() error {
 	mux := req.Proto == stream.HTTP2
 	keep := c.policy.left > 0 || len(c.route.Forward.Mirrors) > 0 || mux
 	if err := c.upload.begin(req.Body, req.Length, keep, mux); err != nil {
-		return stoppedError(clientReason(err))
+		return c.stoppedError(clientReason(err))
 	}
 	c.setTimeoutHeader()
 	c.requestHeaders()

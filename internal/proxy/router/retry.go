@@ -84,7 +84,9 @@ func (c *call) discard(resp *stream.Response) {
 	c.done = true
 	c.Enter(nil)
 	c.tryTimer.Stop()
-	c.lease.Release(upstream.Outcome{Status: resp.Status, Reusable: c.ex.Release()})
+	o := upstream.Outcome{Status: resp.Status} // Release gives resp's memory to others
+	o.Reusable = c.ex.Release()
+	c.lease.Release(o)
 }
 
 // drained reads a body that is buffered to its end, and reports whether it was.
@@ -112,7 +114,7 @@ func (c *call) backOff() error {
 	case <-t.C:
 		return nil
 	case r := <-w.woken:
-		return stoppedError(r)
+		return c.stoppedError(r)
 	}
 }
 

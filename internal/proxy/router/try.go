@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"net/http"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/proxy/upstream"
@@ -155,18 +156,28 @@ func (c *call) stoppedFailure(f *failure, err error) *failure {
 		r = reasonOf(err)
 	}
 	f.code = r.Code
-	f.err = stoppedError(r)
+	f.err = c.stoppedError(r)
 	return f
 }
 
 // stoppedError answers where the client still waits for an answer, and resets the
 // stream where it does not.
-func stoppedError(r stream.Reason) error {
+//
+// A time-out before the client has sent its whole request is the client's: 408, as
+// Envoy's stream_idle_timeout has it.
+func (c *call) stoppedError(r stream.Reason) error {
+	status := 0
 	switch r.Code {
-	case stream.DownstreamGone, stream.Draining:
+	case stream.DownstreamGone, stream.DownstreamReset, stream.Draining:
 		return r
+	case stream.IdleTimeout, stream.MaxDuration:
+		c.mu.Lock()
+		if c.s.Request.Body != nil && !c.sent {
+			status = http.StatusRequestTimeout
+		}
+		c.mu.Unlock()
 	}
-	rep := stream.NewReply(0, r)
+	rep := stream.NewReply(status, r)
 	if rep.Status == 0 {
 		return r
 	}
@@ -230,8 +241,11 @@ func (c *call) fail(err error) error {
 		c.cluster.Stats().RqMaxDuration.Add(1)
 	}
 	c.finish(reasonOfReply(err))
-	if _, reset := c.s.ResetReason(); reset {
-		r, _ := c.s.ResetReason()
+	if r, reset := c.s.ResetReason(); reset {
+		switch r.Code {
+		case stream.RequestTimeout, stream.IdleTimeout: // the client is there and waits
+			return c.attribute(c.stoppedError(r))
+		}
 		return r
 	}
 	return c.attribute(err)

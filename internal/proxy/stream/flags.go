@@ -1,6 +1,9 @@
 package stream
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Notes are flags of an exchange beside that of its reason: what happened on the
 // way to it.
@@ -23,27 +26,21 @@ func (s *Stream) Notes() Notes {
 	return n
 }
 
-// order is Envoy's order of the flags that can stand together.
-var order = [...]string{"UH", "UT", "UF", "UC", "UO", "NR", "DI", "FI", "DC", "URX", "SI", "DPE", "UMSDR", "UPE", "NC", "OM"}
-
-// Flags gives Envoy's %RESPONSE_FLAGS%: the code's flag and those of the notes, in
-// Envoy's order; "" for none.
+// Flags gives Envoy's %RESPONSE_FLAGS%: the flags of the notes and the code's, in the
+// order in which they come about, as Envoy writes them; "" for none.
 func Flags(c Code, n Notes) string {
 	if n == 0 {
 		return c.Flag()
 	}
-	set := map[string]bool{c.Flag(): true}
+	var out []string
 	if n&NoteDelayed != 0 {
-		set["DI"] = true
+		out = append(out, "DI")
 	}
 	if n&NoteExhausted != 0 {
-		set["URX"] = true
+		out = append(out, "URX")
 	}
-	var out []string
-	for _, f := range order {
-		if set[f] {
-			out = append(out, f)
-		}
+	if f := c.Flag(); f != "" && !slices.Contains(out, f) {
+		out = append(out, f)
 	}
 	return strings.Join(out, ",")
 }

@@ -1,6 +1,9 @@
 package stream
 
-import "sync/atomic"
+import (
+	"strconv"
+	"sync/atomic"
+)
 
 // GRPC is what is known of a gRPC call, for logs and metrics. The gRPC statistics
 // filter and the connection manager fill it in.
@@ -83,4 +86,39 @@ func IsGRPC(contentType []byte) bool {
 		return false
 	}
 	return len(contentType) == len(name) || contentType[len(name)] == '+' || contentType[len(name)] == ';'
+}
+
+var grpcMessage = N("grpc-message")
+
+// LocalGRPC makes resp, an answer of the proxy, one that gRPC clients understand: a
+// head alone, with the status and the text in fields ("Trailers-Only"). The stream's
+// maximum duration is the caller's deadline, mostly.
+func LocalGRPC(resp *Response, reply *Reply) {
+	resp.Status, resp.Body, resp.Length = 200, nil, 0
+	resp.SetString(ContentType, "application/grpc")
+	if !resp.Has(GRPCStatus) { // else the reply has one of its own
+		status := GRPCStatusOf(reply.Status)
+		if reply.Reason.Code == MaxDuration {
+			status = GRPCDeadlineExceeded
+		}
+		resp.AddString(GRPCStatus, strconv.Itoa(status))
+	}
+	if reply.Body != "" {
+		resp.Set(grpcMessage, percentEncode(reply.Body))
+	}
+}
+
+// percentEncode writes a status message as gRPC over HTTP/2 has it: what is not
+// printable ASCII, and the percent sign, as %XX.
+func percentEncode(text string) []byte {
+	const hex = "0123456789ABCDEF"
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if c := text[i]; c >= ' ' && c <= '~' && c != '%' {
+			out = append(out, c)
+		} else {
+			out = append(out, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return out
 }

@@ -1,5 +1,7 @@
 package stream
 
+import "strings"
+
 // Code is the closed set of reasons for which the proxy answers itself or cuts
 // an exchange short. Codes are stable: they are metric labels and appear in logs.
 type Code uint8
@@ -13,6 +15,7 @@ const (
 	ConnectTimeout                  // no connection within the cluster's connect time-out
 	UpstreamTLS                     // the TLS handshake with the endpoint failed
 	UpstreamReset                   // the endpoint closed or reset before its answer was complete
+	UpstreamRemoteReset             // the endpoint reset the stream, over HTTP/2
 	UpstreamProtocol                // the endpoint's answer broke the protocol
 	UpstreamOverflow                // a circuit breaker is open
 	RouteTimeout                    // the route's time-out passed
@@ -21,6 +24,7 @@ const (
 	IdleTimeout                     // nothing moved for the idle time-out
 	MaxDuration                     // the stream's maximum duration passed
 	DownstreamGone                  // the client closed before its answer was complete
+	DownstreamReset                 // the client reset the stream, over HTTP/2
 	DownstreamProtocol              // the client broke the protocol
 	RequestTimeout                  // the client did not finish its request in time
 	FaultAbort                      // a fault was injected, on purpose
@@ -57,6 +61,7 @@ var codes = [numCodes]codeInfo{
 	ConnectTimeout:      {"connect_timeout", "UF", "upstream_reset_before_response_started{connection_timeout}", 503, "upstream connect error or disconnect/reset before headers. reset reason: connection timeout"},
 	UpstreamTLS:         {"upstream_tls", "UF", "upstream_reset_before_response_started{connection_failure,TLS_error}", 503, "upstream connect error or disconnect/reset before headers. reset reason: connection failure"},
 	UpstreamReset:       {"upstream_reset", "UC", "upstream_reset_before_response_started{connection_termination}", 503, "upstream connect error or disconnect/reset before headers. reset reason: connection termination"},
+	UpstreamRemoteReset: {"upstream_remote_reset", "UR", "upstream_reset_before_response_started{remote_reset}", 503, "upstream connect error or disconnect/reset before headers. reset reason: remote reset"},
 	UpstreamProtocol:    {"upstream_protocol", "UPE", "upstream_reset_before_response_started{protocol_error}", 502, "upstream connect error or disconnect/reset before headers. reset reason: protocol error"},
 	UpstreamOverflow:    {"upstream_overflow", "UO", "upstream_reset_before_response_started{overflow}", 503, "upstream connect error or disconnect/reset before headers. reset reason: overflow"},
 	RouteTimeout:        {"route_timeout", "UT", "response_timeout", 504, "upstream request timeout"},
@@ -65,6 +70,7 @@ var codes = [numCodes]codeInfo{
 	IdleTimeout:         {"idle_timeout", "SI", "stream_idle_timeout", 504, "stream timeout"},
 	MaxDuration:         {"max_duration", "UMSDR", "upstream_max_stream_duration_reached", 504, "upstream max stream duration reached"},
 	DownstreamGone:      {"downstream_gone", "DC", "downstream_remote_disconnect", 0, ""},
+	DownstreamReset:     {"downstream_reset", "DR", "http2.remote_reset", 0, ""},
 	DownstreamProtocol:  {"downstream_protocol", "DPE", "http1.codec_error", 400, ""},
 	RequestTimeout:      {"request_timeout", "", "request_overall_timeout", 408, "request timeout"},
 	FaultAbort:          {"fault_abort", "FI", "fault_filter_abort", 0, "fault filter abort"},
@@ -102,6 +108,16 @@ func (r Reason) Details() string {
 		return r.Envoy
 	}
 	return codes[r.Code].details
+}
+
+// AfterResponse is r for a reset that cut an answer which had begun: Envoy tells that
+// apart in the details.
+func (r Reason) AfterResponse() Reason {
+	const before, after = "upstream_reset_before_response_started", "upstream_reset_after_response_started"
+	if rest, ok := strings.CutPrefix(r.Details(), before); ok {
+		r.Envoy = after + rest
+	}
+	return r
 }
 
 // Error makes a Reason usable as the error that a cancelled call returns.

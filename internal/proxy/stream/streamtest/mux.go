@@ -65,9 +65,9 @@ type lane struct {
 }
 
 var (
-	errBroken  = stream.Reason{Code: stream.UpstreamReset, Detail: "reset by the server"}
+	errBroken  = stream.Reason{Code: stream.UpstreamRemoteReset, Detail: "reset by the server"}
 	errRefused = stream.Reason{Code: stream.UpstreamReset, Detail: "refused"}
-	errGone    = stream.Reason{Code: stream.DownstreamGone, Detail: "cancelled by the client"}
+	errGone    = stream.Reason{Code: stream.DownstreamReset, Detail: "cancelled by the client"}
 )
 
 // put appends to a lane as credit allows. stop says why to give up, or nil.

@@ -84,7 +84,7 @@ func (f *flow) serve(h stream.Handler, s *stream.Stream) {
 	if errors.As(err, &local) {
 		resp, err = &stream.Response{Status: local.Status, Body: stream.NewBody([]byte(local.Body)), Length: int64(len(local.Body)), Local: local}, nil
 	}
-	if reset, is := s.ResetReason(); is && reset.Code != stream.DownstreamGone {
+	if reset, is := s.ResetReason(); is && !clientLeft(reset.Code) {
 		f.m.change(func() { f.aborted = false }) // the handler's answer is wanted
 	}
 	if err == nil {

@@ -175,6 +175,17 @@ func reasonOf(err error) stream.Code {
 	return stream.Internal
 }
 
+// clientLeft is what a server calls a client that gave an exchange up: the connection
+// ended, or with streams one was reset.
+func clientLeft(c stream.Code) bool {
+	return c == stream.DownstreamGone || c == stream.DownstreamReset
+}
+
+// serverCut is the same of a server, to a client.
+func serverCut(c stream.Code) bool {
+	return c == stream.UpstreamReset || c == stream.UpstreamRemoteReset
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
