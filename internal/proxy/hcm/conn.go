@@ -16,13 +16,14 @@ import (
 // codecs makes the options of both codecs from the configuration.
 func (m *Manager) codecs() {
 	cfg, o := m.cfg, &m.opts
-	m.one = http1.ServerOptions{
+	one := http1.ServerOptions{
 		MaxHeadBytes: cfg.MaxHeadBytes, MaxHeaders: cfg.MaxHeaders,
 		HTTP10: cfg.HTTP10, DefaultHost: cfg.DefaultHost, Upgrades: cfg.Upgrades,
 		IdleTimeout: cfg.IdleTimeout, HeadersTimeout: cfg.HeadersTimeout,
 		RequestTimeout: cfg.RequestTimeout, StreamIdleTimeout: cfg.StreamIdleTimeout,
 		Observers: o.Observers, NextID: o.NextID, Now: o.Now, Watch: o.Watch, Log: o.Log,
 	}
+	m.one = one.Server()
 	m.two = http2.ServerOptions{
 		Limits: http2.Limits{
 			MaxHeadBytes: cfg.MaxHeadBytes, MaxHeaders: cfg.MaxHeaders,
@@ -64,6 +65,8 @@ type Conn struct {
 	handler handler
 	codec   config.Codec // what is known of the protocol at the beginning
 
+	limit *time.Timer // of the serving goroutine: max_connection_duration; nil: none
+
 	soft atomic.Bool // HTTP/1.1: the next answer is the last
 
 	mu      sync.Mutex
@@ -98,25 +101,43 @@ func (m *Manager) NewConn(t rawio.Transport, c *stream.Conn) *Conn {
 	if out.codec == config.CodecHTTP2 {
 		out.two = http2.NewServerConn(t, c, m.two)
 	} else {
-		out.one = http1.NewServerConn(t, c, m.one)
+		out.one = m.one.NewConn(t, c)
 	}
 	return out
 }
 
 // Serve serves requests until the connection ends, and tells why it ended.
 func (c *Conn) Serve() stream.Reason {
-	if d := c.handler.cfg.MaxConnDuration; d > 0 {
-		t := time.AfterFunc(d, c.Drain)
-		defer t.Stop()
+	why, _ := c.step(nil)
+	return why
+}
+
+// Step serves as Serve does, but may return before the end, when the connection is
+// idle: wake is called then when Step is to be called again (see http1.ServerConn).
+func (c *Conn) Step(wake func()) (ended bool) {
+	_, ended = c.step(wake)
+	return ended
+}
+
+func (c *Conn) step(wake func()) (why stream.Reason, ended bool) {
+	if d := c.handler.cfg.MaxConnDuration; d > 0 && c.limit == nil {
+		c.limit = time.AfterFunc(d, c.Drain)
 	}
-	switch one, two := c.codecs(); {
-	case two != nil:
-		return two.Serve(&c.handler)
-	case c.codec == config.CodecAuto:
-		return one.ServeAuto(&c.handler, c.serveHTTP2)
-	default:
-		return one.Serve(&c.handler)
+	ended = true
+	defer func() {
+		if ended && c.limit != nil { // else c is the next Step's already
+			c.limit.Stop()
+		}
+	}()
+	one, two := c.codecs()
+	if two != nil {
+		return two.Serve(&c.handler), true
 	}
+	other := c.serveHTTP2
+	if c.codec != config.CodecAuto {
+		other = nil
+	}
+	return one.Step(&c.handler, other, wake)
 }
 
 func (c *Conn) codecs() (*http1.ServerConn, *http2.ServerConn) {

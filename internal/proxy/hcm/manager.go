@@ -39,7 +39,7 @@ type Options struct {
 type Manager struct {
 	cfg    *config.HTTP
 	opts   Options
-	one    http1.ServerOptions
+	one    *http1.Server
 	two    http2.ServerOptions
 	chain  stream.Chain
 	server []byte // value of the server field; nil passes the upstream's
@@ -100,7 +100,7 @@ func (h *handler) Handle(s *stream.Stream) (*stream.Response, error) {
 
 func (h *handler) serve(s *stream.Stream) (*stream.Response, error) {
 	r := &s.Request
-	s.TrustedHops = uint16(h.cfg.XFFTrustedHops)
+	s.TrustedHops, s.Edge = uint16(h.cfg.XFFTrustedHops), h.cfg.UseRemoteAddress
 	if err := h.normalise(r); err != nil {
 		return nil, err
 	}

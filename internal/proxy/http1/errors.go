@@ -58,5 +58,9 @@ func (e *protoError) reason() stream.Reason {
 	if code == stream.None {
 		code = stream.DownstreamProtocol
 	}
-	return stream.Reason{Code: code, Detail: e.detail}
+	r := stream.Reason{Code: code, Detail: e.detail}
+	if e.status == 431 {
+		r.Envoy = "http1.headers_too_large"
+	}
+	return r
 }

@@ -44,6 +44,7 @@ type parsed struct {
 
 func parse(data []byte, size int) (p parsed) {
 	c := NewServerConn(&script{data: data, size: size}, &stream.Conn{}, ServerOptions{HTTP10: true})
+	c.takeUp()
 	raw, err := c.readHead()
 	r := &c.stream.Request
 	if err == nil {
@@ -97,6 +98,7 @@ func FuzzRequest(f *testing.F) {
 // request.
 func rewrite(t *testing.T, data []byte) {
 	c := NewServerConn(&script{data: data}, &stream.Conn{}, ServerOptions{HTTP10: true})
+	c.takeUp()
 	raw, err := c.readHead()
 	if err != nil {
 		t.Fatal(err)

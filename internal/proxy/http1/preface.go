@@ -24,9 +24,7 @@ func (c *ServerConn) prefaced() bool {
 		case n == len(preface):
 			return true
 		}
-		if c.slow != nil {
-			c.slow.Set(c.now.Add(earliest(c.o.HeadersTimeout, c.o.RequestTimeout)))
-		}
+		c.arrive(earliest(c.o.HeadersTimeout, c.o.RequestTimeout))
 		if c.src.more() != nil {
 			return false
 		}
@@ -34,8 +32,8 @@ func (c *ServerConn) prefaced() bool {
 }
 
 // handOver gives the connection to other, as it was before the first byte.
-func (c *ServerConn) handOver(stop func(), other func(rawio.Transport) stream.Reason) stream.Reason {
-	stop()
+func (c *ServerConn) handOver(other func(rawio.Transport) stream.Reason) stream.Reason {
+	c.unwatch()
 	c.closeAlarms()
 	read := bytes.Clone(c.src.buffered())
 	c.src.drop()

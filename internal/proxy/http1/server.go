@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"io"
 	"sync"
 	"time"
 
@@ -15,29 +14,30 @@ import (
 // Locks, outermost first: an alarm's, mu, the stream's, abortMu.
 type ServerConn struct {
 	// immutable
-	t      rawio.Transport
-	info   *stream.Conn
-	o      ServerOptions
-	codec  serverCodec
-	idle   *stream.Alarm // nil where the time-out is off; so are the others
-	slow   *stream.Alarm // the head's or request's time-out
-	silent *stream.Alarm // nothing moves in an exchange
+	t       rawio.Transport
+	info    *stream.Conn
+	o       *ServerOptions
+	codec   serverCodec
+	quiet   *stream.Alarm // nothing happens: between exchanges, or in one
+	unwatch func()        // set when serving begins
 
-	// of the serving goroutine, reused by every exchange
-	src     source
-	out     sink
-	stream  stream.Stream
-	body    body
-	f       framing
-	outcome stream.Outcome
-	now     time.Time // the last clock reading
-	lastID  uint64
-	linger  bool          // unread bytes may be under way: close in steps
-	why     stream.Reason // why Serve returns
-	torn    bool          // an answer until close was cut: only a reset tells the client
+	// of the serving goroutine
+	src    source
+	*work                // nil between exchanges; others may use its stream while active is set
+	slow   *stream.Alarm // the head's or request's time-out; made when it is needed
+	now    time.Time     // the last clock reading
+	lastID uint64
+	linger bool          // unread bytes may be under way: close in steps
+	why    stream.Reason // why Serve returns
+	torn   bool          // an answer until close was cut: only a reset tells the client
+	begun  bool          // the first bytes came
+	away   bool          // the connection was parked
 
 	mu       sync.Mutex
 	waiting  bool          // guarded by mu: between exchanges
+	dozing   bool          // guarded by mu: waiting, and quiet is set to the time to park
+	doze     bool          // guarded by mu: it is time to park
+	wake     func()        // guarded by mu: nil unless parked
 	active   bool          // guarded by mu: a handler or its response is under way
 	tunnel   bool          // guarded by mu: half-close is legitimate
 	gone     bool          // guarded by mu: the client closed its direction
@@ -60,23 +60,25 @@ var _ stream.ServerConn = (*ServerConn)(nil)
 // NewServerConn makes the server side over t, which it takes over: Serve closes
 // it. info holds the connection's facts for its streams.
 func NewServerConn(t rawio.Transport, info *stream.Conn, o ServerOptions) *ServerConn {
+	return o.Server().NewConn(t, info)
+}
+
+// Server makes the server sides of connections that share their options.
+type Server struct{ o ServerOptions }
+
+// Server gives the server of the options.
+func (o ServerOptions) Server() *Server {
 	o.defaults()
-	c := &ServerConn{t: t, info: info, o: o}
-	c.src.t, c.out.t = t, t
+	return &Server{o}
+}
+
+// NewConn is NewServerConn with the server's options.
+func (v *Server) NewConn(t rawio.Transport, info *stream.Conn) *ServerConn {
+	c := &ServerConn{t: t, info: info, o: &v.o}
+	c.src.t = t
 	c.codec.c = c
-	c.body.owner, c.body.src = &c.codec, &c.src
-	c.body.maxHead, c.body.maxHeaders = o.MaxHeadBytes, o.MaxHeaders
-	c.stream.Codec = &c.codec
-	c.now = o.Now()
-	if o.IdleTimeout > 0 {
-		c.idle = stream.NewAlarm(c.expire)
-	}
-	if o.HeadersTimeout > 0 || o.RequestTimeout > 0 {
-		c.slow = stream.NewAlarm(c.expire)
-	}
-	if o.StreamIdleTimeout > 0 {
-		c.silent = stream.NewAlarm(func() { c.reset(stream.Reason{Code: stream.IdleTimeout}) })
-	}
+	c.now = c.o.Now()
+	c.quiet = stream.NewAlarm(c.passed)
 	return c
 }
 
@@ -90,23 +92,44 @@ func (c *ServerConn) Serve(h stream.Handler) stream.Reason { return c.ServeAuto(
 // 9113 §3.3) is other's: it gets the transport with everything that was read and
 // closes it, and its reason is the connection's.
 func (c *ServerConn) ServeAuto(h stream.Handler, other func(rawio.Transport) stream.Reason) stream.Reason {
-	stop := c.watch()
+	r, _ := c.Step(h, other, nil)
+	return r
+}
+
+// Step is ServeAuto for a caller that lets the connection wait without a goroutine:
+// where wake is set, Step may return before the end (ended is false then), once the
+// connection has been idle for a while. wake is called when Step is to be called
+// again, once and maybe before this call has returned, on any goroutine; it must not
+// block.
+func (c *ServerConn) Step(h stream.Handler, other func(rawio.Transport) stream.Reason, wake func()) (why stream.Reason, ended bool) {
+	if c.unwatch == nil {
+		c.unwatch = c.watch()
+	}
 	mine := true
 	defer func() {
 		if mine {
-			c.end(stop)
+			c.end()
 		}
 	}()
-	if !c.await() {
-		return c.why
+	for {
+		switch c.await(wake) {
+		case parked: // nothing of c may be touched: the next Step may be running
+			mine = false
+			return stream.Reason{}, false
+		case over:
+			return c.why, true
+		}
+		if !c.begun {
+			c.begun = true
+			if other != nil && c.prefaced() {
+				mine = false
+				return c.handOver(other), true
+			}
+		}
+		if !c.serveOne(h) {
+			return c.why, true
+		}
 	}
-	if other != nil && c.prefaced() {
-		mine = false
-		return c.handOver(stop, other)
-	}
-	for c.serveOne(h) && c.await() {
-	}
-	return c.why
 }
 
 // serveOne serves a request and reports whether another may follow; if not, why
@@ -122,8 +145,8 @@ func (c *ServerConn) serveOne(h stream.Handler) bool {
 // end closes everything down. A close while bytes of the client are unread, or
 // arrive later, would reset the connection and could destroy the answer before the
 // client has read it (RFC 9112 §9.6): end our direction, read for a while, close.
-func (c *ServerConn) end(stop func()) {
-	stop()
+func (c *ServerConn) end() {
+	c.unwatch()
 	c.closeAlarms()
 	c.mu.Lock()
 	linger := c.linger && !c.closed && !c.gone
@@ -136,7 +159,11 @@ func (c *ServerConn) end(stop func()) {
 		}
 	}
 	c.src.drop()
-	c.out.drop()
+	if c.work != nil {
+		// Its exchange may have been cut short: what worked for it is not trusted to
+		// have let go, and it serves no other.
+		c.out.drop()
+	}
 	if c.torn {
 		_ = rawio.Abort(c.t)
 		return
@@ -146,11 +173,21 @@ func (c *ServerConn) end(stop func()) {
 }
 
 func (c *ServerConn) closeAlarms() {
-	for _, a := range []*stream.Alarm{c.idle, c.slow, c.silent} {
-		if a != nil {
-			a.Close()
-		}
+	c.quiet.Close()
+	if c.slow != nil {
+		c.slow.Close()
 	}
+}
+
+// arrive bounds the time in which what is on its way has to come.
+func (c *ServerConn) arrive(within time.Duration) {
+	if within <= 0 {
+		return
+	}
+	if c.slow == nil {
+		c.slow = stream.NewAlarm(c.expire)
+	}
+	c.slow.Set(c.now.Add(within))
 }
 
 const (
@@ -168,56 +205,6 @@ func (c *ServerConn) watch() (stop func()) {
 		c.o.Log.Warn("hang-ups of a client are not watched", "err", err, "remote", c.t.RemoteAddr())
 	}
 	return stop
-}
-
-// await waits for the first byte of the next request. It reports false where the
-// connection is to end; why tells the reason. Its frame, and those above it, are
-// what an idle connection's stack holds: little enough, with TLS too, that the
-// collector halves a stack that requests made grow.
-func (c *ServerConn) await() bool {
-	if len(c.src.buffered()) > 0 {
-		return true
-	}
-	c.src.drop()
-	return c.beginWait() && c.endWait(c.src.fill(0))
-}
-
-func (c *ServerConn) beginWait() bool {
-	c.mu.Lock()
-	c.waiting = !c.closed && !c.draining
-	wait := c.waiting
-	if !wait {
-		c.why = c.endReason()
-	}
-	c.mu.Unlock()
-	if wait && c.idle != nil {
-		c.idle.Set(c.now.Add(c.o.IdleTimeout))
-	}
-	return wait
-}
-
-func (c *ServerConn) endWait(err error) bool {
-	if c.idle != nil {
-		c.idle.Stop()
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.waiting = false
-	if err == nil && c.draining && !c.closed {
-		// The request was faster than Drain, which has set a past deadline.
-		err = c.t.SetReadDeadline(time.Time{})
-	}
-	switch {
-	case err == nil:
-		return true
-	case c.closed || c.draining:
-		c.why = c.endReason()
-	case c.expired:
-		c.why = stream.Reason{Code: stream.IdleTimeout, Detail: "no request"}
-	case err != io.EOF:
-		c.why = stream.Reason{Code: stream.DownstreamGone, Detail: err.Error()}
-	}
-	return false
 }
 
 // final is the reason of a connection whose last exchange ended with r.
@@ -238,7 +225,7 @@ func (c *ServerConn) endReason() stream.Reason {
 	return stream.Reason{Code: stream.Draining}
 }
 
-// expire is called by the alarms for waiting and for a request's arrival.
+// expire is called by the alarm for a request's arrival.
 func (c *ServerConn) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -249,15 +236,6 @@ func (c *ServerConn) expire() {
 	c.expired = true
 	// It fails only on a closed transport, whose reader is awake already.
 	_ = c.t.SetReadDeadline(rawio.Past)
-}
-
-// reset resets the exchange that is under way, if any.
-func (c *ServerConn) reset(r stream.Reason) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.active {
-		c.stream.Reset(r)
-	}
 }
 
 // hangup is told by the watch that the client closed its direction. As in Envoy,
@@ -283,6 +261,7 @@ func (c *ServerConn) Drain() {
 	c.draining = true
 	if c.waiting {
 		_ = c.t.SetReadDeadline(rawio.Past) // as in expire
+		c.rouse()
 	}
 }
 
@@ -298,4 +277,5 @@ func (c *ServerConn) Close(r stream.Reason) {
 		c.stream.Reset(r)
 	}
 	_ = c.t.SetDeadline(rawio.Past) // as in expire
+	c.rouse()
 }

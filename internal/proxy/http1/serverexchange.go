@@ -14,6 +14,7 @@ import (
 // says why.
 func (c *ServerConn) exchange(h stream.Handler) (r stream.Reason, keep bool) {
 	c.now = c.o.Now()
+	c.takeUp()
 	s := &c.stream
 	c.begin(s)
 	raw, err := c.readHead()
@@ -99,9 +100,7 @@ func (c *ServerConn) readHead() ([]byte, error) {
 		if raw != nil || err != nil {
 			return raw, err
 		}
-		if c.slow != nil {
-			c.slow.Set(c.now.Add(earliest(c.o.HeadersTimeout, c.o.RequestTimeout)))
-		}
+		c.arrive(earliest(c.o.HeadersTimeout, c.o.RequestTimeout))
 		if err := c.src.more(); err != nil {
 			return nil, c.headError(err)
 		}
@@ -124,7 +123,7 @@ func (c *ServerConn) headError(err error) error {
 	case c.closed:
 		return c.reason
 	case c.expired:
-		return stream.Reason{Code: stream.RequestTimeout, Detail: "request head not complete"}
+		return stream.Reason{Code: stream.RequestTimeout, Detail: "request head not complete", Envoy: "request_header_timeout"}
 	}
 	return stream.Reason{Code: stream.DownstreamGone, Detail: "in the request head: " + err.Error()}
 }
@@ -165,17 +164,16 @@ func (c *ServerConn) admit(r *stream.Request) error {
 
 // armBody sets the time-outs of the exchange.
 func (c *ServerConn) armBody() {
-	if c.slow != nil {
-		if _, complete := c.body.Buffered(); complete || c.o.RequestTimeout <= 0 {
-			c.slow.Stop()
-		} else {
-			c.slow.Set(c.now.Add(c.o.RequestTimeout))
-		}
+	_, complete := c.body.Buffered()
+	if !complete && c.o.RequestTimeout > 0 {
+		c.arrive(c.o.RequestTimeout)
+	} else if c.slow != nil {
+		c.slow.Stop()
 	}
-	if c.silent != nil {
-		c.silent.Set(c.now.Add(c.o.StreamIdleTimeout))
+	if c.o.StreamIdleTimeout > 0 {
+		c.quiet.Set(c.now.Add(c.o.StreamIdleTimeout))
 	}
-	if _, complete := c.body.Buffered(); complete {
+	if complete {
 		c.outcome.RequestDuration = 1 // it came with the first byte
 	} else {
 		c.body.clock = c.o.Now
@@ -269,9 +267,7 @@ func (c *ServerConn) leave(s *stream.Stream, resp *stream.Response, r stream.Rea
 	if c.slow != nil {
 		c.slow.Stop()
 	}
-	if c.silent != nil {
-		c.silent.Stop()
-	}
+	c.quiet.Stop()
 	c.now = c.o.Now()
 	o := &c.outcome
 	o.Duration = max(1, int64(c.now.Sub(s.Start)))

@@ -322,8 +322,8 @@ func (k *serverCodec) beforeRead() error {
 
 // progress moves the time-out of silence.
 func (k *serverCodec) progress() {
-	if c := k.c; c.silent != nil {
-		c.silent.Set(c.o.Now().Add(c.o.StreamIdleTimeout))
+	if c := k.c; c.o.StreamIdleTimeout > 0 {
+		c.quiet.Set(c.o.Now().Add(c.o.StreamIdleTimeout))
 	}
 }
 

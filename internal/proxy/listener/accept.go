@@ -63,6 +63,11 @@ type arrival struct {
 	l     *config.Listener
 	conn  *stream.Conn
 	facts match.ChainFacts
+
+	// of the goroutine that serves it
+	chain *Chain
+	serve Conn        // nil before the first step
+	late  *time.Timer // see Chain.take
 }
 
 // run brings the connection to its chain. It returns when the connection has
@@ -96,8 +101,10 @@ func (a *arrival) run() {
 		return
 	}
 	a.conn.Listener, a.conn.Chain, a.conn.Dir = a.l.Name, fc.Name, a.l.Dir
+	a.chain = c
 	if c.tls == nil {
-		c.serve(a)
+		passedOn = true
+		a.ride()
 		return
 	}
 	if err := a.handshake(c); err != nil {
@@ -107,20 +114,41 @@ func (a *arrival) run() {
 	}
 	// The stack that the handshake has grown is left behind.
 	passedOn = true
-	go func() {
-		defer a.end()
-		defer a.survive()
-		c.serve(a)
-	}()
+	go a.ride()
 }
 
-// survive recovers a panic at the root of a connection: the others go on.
-func (a *arrival) survive() {
-	if p := recover(); p != nil {
-		a.m.log.Error("defect while a connection was served", "panic", p, "stack", string(debug.Stack()))
-		a.m.stats.Panics.Add(1)
+// ride serves the connection on the calling goroutine: to its end, or until it waits
+// without one. It recovers a panic at the root of a connection: the others go on.
+func (a *arrival) ride() {
+	ended := true
+	defer func() {
+		if p := recover(); p != nil {
+			a.m.log.Error("defect while a connection was served", "panic", p, "stack", string(debug.Stack()))
+			a.m.stats.Panics.Add(1)
+		}
+		if !ended {
+			return // a is the next goroutine's already
+		}
+		if a.serve != nil {
+			a.chain.leave(a.serve)
+		}
+		if a.late != nil {
+			a.late.Stop()
+		}
+		a.end()
+	}()
+	if a.serve == nil {
+		a.serve, a.late = a.chain.take(a)
 	}
+	if s, ok := a.serve.(stepper); ok {
+		ended = s.Step(a.wake)
+		return
+	}
+	a.serve.Serve()
 }
+
+// wake goes on with a connection that waited without a goroutine.
+func (a *arrival) wake() { go a.ride() }
 
 func (a *arrival) end() {
 	_ = a.t.Close() // closed by its server already, mostly

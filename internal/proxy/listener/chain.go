@@ -20,6 +20,14 @@ type Conn interface {
 	Close(stream.Reason)
 }
 
+// stepper is a Conn that can wait without a goroutine.
+type stepper interface {
+	// Step serves as Serve does. It may return before the end, with ended false: then
+	// wake is called once, on any goroutine, when Step is to be called again, which may
+	// be before this call has returned. wake does not block.
+	Step(wake func()) (ended bool)
+}
+
 // idler is a Conn that can tell when nothing is under way, and end then.
 type idler interface{ EndIdle() }
 
@@ -60,27 +68,26 @@ func NewChain(l *config.Listener, c *config.FilterChain, tls *tlsctx.Server, s S
 // has before it is drained like the others: its first request is on the way.
 const lateDrain = time.Second
 
-// serve serves one connection on the calling goroutine.
-func (c *Chain) serve(a *arrival) {
-	conn := c.server(a.t, a.conn)
+// take makes what serves a connection, which is one of the chain's until it leaves.
+// late is a timer to be stopped at its end; nil: none.
+func (c *Chain) take(a *arrival) (conn Conn, late *time.Timer) {
+	conn = c.server(a.t, a.conn)
 	c.mu.Lock()
 	if why := c.ended; why != nil {
 		c.mu.Unlock()
 		conn.Close(*why)
-		conn.Serve()
-		return
+		return conn, nil
 	}
+	defer c.mu.Unlock()
 	c.conns[conn] = a
 	if c.draining {
-		t := time.AfterFunc(lateDrain, conn.Drain)
-		defer t.Stop()
+		late = time.AfterFunc(lateDrain, conn.Drain)
 	}
-	c.mu.Unlock()
-	defer c.forget(conn)
-	conn.Serve()
+	return conn, late
 }
 
-func (c *Chain) forget(conn Conn) {
+// leave forgets a connection that has ended.
+func (c *Chain) leave(conn Conn) {
 	c.mu.Lock()
 	delete(c.conns, conn)
 	c.mu.Unlock()

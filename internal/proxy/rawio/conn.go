@@ -46,8 +46,10 @@ type Conn struct {
 
 	closeOnce sync.Once
 	closeErr  error
-	onClose   func() // guarded by mu: takes the socket off its hang-up watch
+
 	mu        sync.Mutex
+	watch     *Watch // guarded by mu: where hang-ups are watched; nil: nowhere
+	slot, gen uint32 // guarded by mu: the registration there
 }
 
 // NewConn takes over a connected socket. It makes the descriptor non-blocking
@@ -269,11 +271,11 @@ func (c *Conn) CloseWrite() error {
 func (c *Conn) Close() error {
 	c.closeOnce.Do(func() {
 		c.mu.Lock()
-		f := c.onClose
-		c.onClose = nil
+		w, slot, gen := c.watch, c.slot, c.gen
+		c.watch = nil
 		c.mu.Unlock()
-		if f != nil {
-			f()
+		if w != nil {
+			w.release(slot, gen)
 		}
 		c.closeErr = c.file.Close()
 	})

@@ -29,8 +29,9 @@ type Watch struct {
 // watchSlot is one registration. The generation tells a late event of a closed
 // descriptor from one of its successor.
 type watchSlot struct {
-	gen uint32
-	f   func()
+	gen      uint32
+	f        func() // the peer has gone
+	readable func() // set by Await
 }
 
 // NewWatch starts a watch; Close ends it.
@@ -78,7 +79,7 @@ func (w *Watch) drain(epfd int, events []unix.EpollEvent) (stop bool) {
 			return true
 		}
 		for i := range events[:n] {
-			w.fire(uint32(events[i].Fd), uint32(events[i].Pad))
+			w.fire(uint32(events[i].Fd), uint32(events[i].Pad), events[i].Events)
 		}
 		if n < len(events) {
 			return false
@@ -86,15 +87,21 @@ func (w *Watch) drain(epfd int, events []unix.EpollEvent) (stop bool) {
 	}
 }
 
-func (w *Watch) fire(slot, gen uint32) {
+func (w *Watch) fire(slot, gen, what uint32) {
 	w.mu.Lock()
-	var f func()
+	var f, readable func()
 	if s := &w.slots[slot]; s.gen == gen {
-		f, s.f = s.f, nil
+		readable, s.readable = s.readable, nil
+		if what&^unix.EPOLLIN != 0 {
+			f, s.f = s.f, nil
+		}
 	}
 	w.mu.Unlock()
 	if f != nil {
 		f()
+	}
+	if readable != nil {
+		readable()
 	}
 }
 
@@ -114,16 +121,20 @@ func (w *Watch) Add(t Transport, f func()) (stop func(), err error) {
 		return func() {}, nil
 	}
 	slot, gen := w.take(f)
-	stop = sync.OnceFunc(func() { w.release(slot) })
-	ev := unix.EpollEvent{Events: unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1), Fd: int32(slot), Pad: int32(gen)}
-	if err := w.register(c, &ev); err != nil {
+	stop = func() { w.release(slot, gen) }
+	if err := w.register(c, interest(slot, gen, 0)); err != nil {
 		stop()
 		return func() {}, fmt.Errorf("hang-up watch: %w", err)
 	}
 	c.mu.Lock()
-	c.onClose = stop
+	c.watch, c.slot, c.gen = w, slot, gen
 	c.mu.Unlock()
 	return stop, nil
+}
+
+// interest is what the kernel is asked to tell of a socket: hang-ups, and more.
+func interest(slot, gen, more uint32) *unix.EpollEvent {
+	return &unix.EpollEvent{Events: unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1) | more, Fd: int32(slot), Pad: int32(gen)}
 }
 
 // register adds c's descriptor, or gives it its new slot where it was added
@@ -160,13 +171,17 @@ func (w *Watch) take(f func()) (slot, gen uint32) {
 	return slot, s.gen
 }
 
-// release frees a slot. The descriptor stays in the epoll set until it is closed;
-// its event, should it come, finds another generation.
-func (w *Watch) release(slot uint32) {
+// release frees a slot, if it is still the registration's. The descriptor stays in
+// the epoll set until it is closed; its event, should it come, finds another
+// generation.
+func (w *Watch) release(slot, gen uint32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := &w.slots[slot]
+	if s.gen != gen {
+		return
+	}
 	s.gen++
-	s.f = nil
+	s.f, s.readable = nil, nil
 	w.free = append(w.free, slot)
 }
