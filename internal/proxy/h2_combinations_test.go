@@ -237,9 +237,13 @@ func TestServerResets(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 		panic(http.ErrAbortHandler)
-	}, func(t *testing.T, h *hop, _ combination) {
+	}, func(t *testing.T, h *hop, c combination) {
+		why := "upstream_reset" // the connection ends
+		if c.up == "h2" {
+			why = "upstream_remote_reset"
+		}
 		resp := h.do(t, "GET", "/", nil)
-		if resp.StatusCode != 503 || !strings.HasPrefix(resp.Header.Get("X-Lateen-Reason"), "upstream_reset") {
+		if resp.StatusCode != 503 || !strings.HasPrefix(resp.Header.Get("X-Lateen-Reason"), why+":") {
 			t.Errorf("%d %v", resp.StatusCode, resp.Header)
 		}
 		readAll(t, resp.Body)

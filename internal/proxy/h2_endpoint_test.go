@@ -80,7 +80,7 @@ func TestEndpointRefuses(t *testing.T) {
 	}{
 		"REFUSED_STREAM": {func(f *http2.Framer, id uint32) { _ = f.WriteRSTStream(id, http2.ErrCodeRefusedStream) }, 200, "", 3},
 		"GOAWAY":         {func(f *http2.Framer, id uint32) { _ = f.WriteGoAway(id-2, http2.ErrCodeNo, nil) }, 200, "", 3},
-		"CANCEL":         {func(f *http2.Framer, id uint32) { _ = f.WriteRSTStream(id, http2.ErrCodeCancel) }, 503, "upstream_reset", 2},
+		"CANCEL":         {func(f *http2.Framer, id uint32) { _ = f.WriteRSTStream(id, http2.ErrCodeCancel) }, 503, "upstream_remote_reset", 2},
 		"no status": {func(f *http2.Framer, id uint32) {
 			_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte{0x10, 1, 'a', 1, 'b'}, EndHeaders: true, EndStream: true})
 		}, 502, "upstream_protocol", 2},

@@ -187,8 +187,8 @@ func TestCountersOfARunningFlow(t *testing.T) {
 
 // A flow that is always readable moves the idle time-out all the same.
 func TestIdleTimeoutOfABusyFlow(t *testing.T) {
-	b := newBed(t, false, func(c *config.TCP) { c.IdleTimeout = 300 * time.Millisecond })
-	stop := time.Now().Add(time.Second)
+	b := newBed(t, false, func(c *config.TCP) { c.IdleTimeout = time.Second })
+	stop := time.Now().Add(2500 * time.Millisecond)
 	go func() {
 		p := make([]byte, 1<<20)
 		for time.Now().Before(stop) {
