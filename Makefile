@@ -47,6 +47,7 @@ fuzz: ## every fuzz target for FUZZTIME, or FUZZTARGETS of them in turn
 deep: ## long work: fuzzing, benchmarks, repeated end-to-end walks
 	$(MAKE) fuzz FUZZTIME=10m FUZZTARGETS=4
 	$(MAKE) microbench bench
+	$(GO) run ./bench/soak -time 20m
 	LATEEN_DEEP=1 $(GO) test -timeout 30m ./internal/compile
 	LATEEN_DEEP=1 $(GO) test -count=1 -timeout 30m -run 'Smuggling|Differential|H2Spec|Corpus|Conformance|Hostile' ./internal/proxy ./internal/proxy/http1 ./internal/proxy/http2
 	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./...

@@ -59,8 +59,13 @@ func (e *protoError) reason() stream.Reason {
 		code = stream.DownstreamProtocol
 	}
 	r := stream.Reason{Code: code, Detail: e.detail}
-	if e.status == 431 {
+	switch e {
+	case errHeadTooLarge:
 		r.Envoy = "http1.headers_too_large"
+	case errTooManyLines:
+		r.Envoy = "http1.too_many_headers"
+	case errTrailerSize:
+		r.Envoy = "http1.trailers_too_large"
 	}
 	return r
 }

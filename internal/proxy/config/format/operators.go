@@ -77,8 +77,12 @@ func responseCode(dst []byte, src *Source) ([]byte, bool) {
 	return append(dst, '0'), true
 }
 
+// exchanged tells an exchange of HTTP from a connection: it has a request, or at least
+// an answer to what was none.
+func exchanged(src *Source) bool { return len(src.Stream.Request.Method) != 0 || src.Response != nil }
+
 func responseCodeDetails(dst []byte, src *Source) ([]byte, bool) {
-	if src.Outcome == nil || len(src.Stream.Request.Method) == 0 {
+	if src.Outcome == nil || !exchanged(src) {
 		return dst, false
 	}
 	return text(dst, src.Outcome.Reason.Details())
@@ -94,7 +98,7 @@ func responseFlags(dst []byte, src *Source) ([]byte, bool) {
 // terminationDetails says why the proxy ended a TCP connection; for HTTP the
 // response code details say it.
 func terminationDetails(dst []byte, src *Source) ([]byte, bool) {
-	if src.Outcome == nil || len(src.Stream.Request.Method) != 0 || src.Outcome.Reason.Code == stream.None {
+	if src.Outcome == nil || exchanged(src) || src.Outcome.Reason.Code == stream.None {
 		return dst, false
 	}
 	return text(dst, src.Outcome.Reason.Details())
