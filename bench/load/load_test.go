@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -58,7 +59,8 @@ func drive(t *testing.T, s Spec) Result {
 func TestOpenLoop(t *testing.T) {
 	slow := make(chan struct{}, 1)
 	slow <- struct{}{}
-	status := http.StatusOK
+	var status atomic.Int32
+	status.Store(http.StatusOK)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			select {
@@ -67,7 +69,7 @@ func TestOpenLoop(t *testing.T) {
 				time.Sleep(30 * time.Millisecond)
 			}
 		}
-		w.WriteHeader(status)
+		w.WriteHeader(int(status.Load()))
 		io.WriteString(w, "hello")
 	}))
 	defer s.Close()
@@ -83,7 +85,7 @@ func TestOpenLoop(t *testing.T) {
 	if r = drive(t, spec); r.Error != "" || r.Requests != 20 || r.Max < 250*time.Millisecond {
 		t.Errorf("%+v", r)
 	}
-	status = http.StatusServiceUnavailable
+	status.Store(http.StatusServiceUnavailable)
 	if r = drive(t, spec); !strings.Contains(r.Error, "503") {
 		t.Errorf("%+v", r)
 	}

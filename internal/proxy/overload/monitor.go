@@ -66,10 +66,11 @@ type Stats struct {
 // Monitor never finds anything.
 type Monitor struct {
 	// immutable
-	o     Options
-	log   *slog.Logger
-	meter *meter
-	poked chan struct{} // one slot
+	o       Options
+	trimmer process.Trimmer
+	log     *slog.Logger
+	meter   *meter
+	poked   chan struct{} // one slot
 
 	stats    Stats
 	step     atomic.Uint32
@@ -169,6 +170,7 @@ func (m *Monitor) look() time.Duration {
 	m.mu.Unlock()
 	m.o.read(&u)
 	m.act(&u)
+	m.trimmer.Look()
 	if u.Connections.Used == 0 && m.Step() == Normal {
 		return lull
 	}
