@@ -103,7 +103,7 @@ func catalog() []*benchCase {
 			plan: peer.Plan{Shape: peer.Secure, Clear: true, Protocol: mesh.HTTP1}, own: measureMemory,
 			targets: []target{{figure: "idle_mb", limit: 0.45}, {figure: "plain_1000_mb", limit: 0.5}, {figure: "mtls_1000_mb", limit: 0.8}, {figure: "loaded_mb", limit: 0.5}}},
 		{name: "c10k", about: "one hop, HTTP/1.1, 10,000 connections of which 1,000 carry 2,000 requests/s, open loop", plan: hop(mesh.HTTP1), main: cpuPerRequest,
-			targets: cpu(0.6, target{figure: rss, limit: 0.5}, target{figure: p99, limit: 1}), seconds: 3, load: paced(1000, 9000, 2000), kinds: proxiesOnly},
+			targets: cpu(0.6, target{figure: rss, limit: 0.5}, target{figure: p99, limit: 1}), seconds: 8, load: paced(1000, 9000, 2000), kinds: proxiesOnly},
 		{name: "routes", about: "virtual host and route among 1,000 × 50 (Go benchmark)", main: nsPerOp, own: measureRoutes,
 			targets: []target{{figure: nsPerOp, limit: 1000, absolute: true}, {figure: allocsPerOp, absolute: true}}},
 	}

@@ -27,7 +27,7 @@ func (t *Trimmer) Look() (collected bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	idle, used := readIdle()
-	settled := idle <= t.before
+	settled := idle <= t.before+trimStep/16
 	t.before = idle
 	t.kept = min(t.kept, idle)
 	if !settled || idle < t.kept+trimStep || idle < used/2 {
