@@ -31,8 +31,14 @@ type serverStream struct {
 	continued  bool          // guarded by conn.mu: 100 was sent
 }
 
-// serverStreams holds memory, no state: begin clears what it reads.
-var serverStreams = sync.Pool{New: func() any { return new(serverStream) }}
+// serverStreams holds memory, no state: begin clears what it reads. What points to
+// itself never changes: a connection that ends may still look at a stream that serves
+// another one by now.
+var serverStreams = sync.Pool{New: func() any {
+	st := new(serverStream)
+	st.server = st
+	return st
+}}
 
 // pooledHead is the size of a head above which its memory is not kept.
 const pooledHead = 16 << 10
@@ -41,7 +47,6 @@ func (c *ServerConn) newStream() *serverStream {
 	st := serverStreams.Get().(*serverStream)
 	st.conn = c
 	st.gen++
-	st.server = st
 	st.before = nil
 	st.s.Codec = st
 	st.outcome = stream.Outcome{}
