@@ -213,7 +213,7 @@ func (c *child) memory(field string) int {
 			return n
 		}
 	}
-	c.t.Fatalf("no %s", field)
+	c.t.Fatalf("no %s: the proxy has ended", field)
 	return 0
 }
 

@@ -55,6 +55,20 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// TestCrowded: garbage that fills a group to its limit counts before the kernel acts.
+func TestCrowded(t *testing.T) {
+	th := defaultThresholds
+	for _, c := range []struct {
+		used int64 // of 3,200
+		want Step
+	}{{0, Normal}, {2999, Normal}, {3001, Ease}, {3040, Ease}, {3060, Refuse}, {3080, Shed}, {3200, Shed}} {
+		p := Resource{Used: crowded(c.used, 3200), Max: 3200}.Pressure()
+		if got := th.step(Normal, p, p); got != c.want {
+			t.Errorf("%d of 3200: pressure %.3f, %v, want %v", c.used, p, got, c.want)
+		}
+	}
+}
+
 // TestShedShare: the share grows with the pressure, and high priority comes last.
 func TestShedShare(t *testing.T) {
 	for _, c := range []struct {

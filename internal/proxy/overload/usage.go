@@ -138,8 +138,23 @@ func (m *meter) read(u *Usage) {
 	}
 	// What the runtime has reserved and not touched is not in use.
 	all = min(all, max(g.Anonymous, keeps))
-	u.Group = Resource{Used: max(g.Used-max(all-keeps, 0), 0) + coming, Max: limit}
+	used := max(g.Used-max(all-keeps, 0), 0) + coming
+	u.Group = Resource{Used: max(used, crowded(g.Used, limit)), Max: limit}
 	m.process.Yield(max(g.Used-all, 0))
+}
+
+// crowded gives what a group counts as using in which garbage fills what the runtime's
+// limit leaves free, a sixteenth: the collector does not keep up, on a machine with
+// too much to do first of all, and the kernel kills at the limit whatever was garbage.
+// A use of 15/16 counts as 0.85, and one of 31/32 as the whole limit; below, garbage
+// does not count at all.
+func crowded(used, limit int64) int64 {
+	const atSpare, span = 0.85, 32 * (1 - 0.85)
+	over := float64(used)/float64(limit) - 15.0/16
+	if over <= 0 {
+		return 0
+	}
+	return int64((atSpare + over*span) * float64(limit))
 }
 
 // memory gives the pressure on the runtime's limit, what the runtime cannot give up,
