@@ -218,11 +218,7 @@ func (a *arrival) handshake(c *Chain) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.handshake)
 	defer cancel()
-	g := &gate{Transport: a.t, slots: a.m.slots}
-	g.enter()
-	t := rawio.ServerTLS(g, cfg)
-	err = t.Handshake(ctx)
-	g.open()
+	t, err := a.m.handshakes.Server(ctx, a.t, cfg)
 	a.t = t
 	if err != nil {
 		return fmt.Errorf("tls handshake: %w", err)
@@ -230,54 +226,3 @@ func (a *arrival) handshake(c *Chain) error {
 	a.conn.TLS = c.tls.Facts(t.ConnectionState())
 	return nil
 }
-
-// gate bounds how many handshakes compute at once: who waits for its client gives
-// its slot back. After the handshake it lets everything through.
-type gate struct {
-	rawio.Transport
-	slots  chan struct{}
-	inside bool // of the handshake's goroutine
-	opened bool
-}
-
-func (g *gate) enter() { g.slots <- struct{}{}; g.inside = true }
-
-func (g *gate) leave() {
-	if g.inside {
-		g.inside = false
-		<-g.slots
-	}
-}
-
-func (g *gate) open() {
-	g.leave()
-	g.opened = true
-}
-
-// Read implements rawio.Transport.
-func (g *gate) Read(p []byte) (int, error) {
-	if g.opened {
-		return g.Transport.Read(p)
-	}
-	g.leave()
-	n, err := g.Transport.Read(p)
-	g.enter()
-	return n, err
-}
-
-// ReadLazy implements rawio.LazyReader.
-func (g *gate) ReadLazy(size int) (*rawio.Buffer, int, error) {
-	if g.opened {
-		return rawio.ReadLazy(g.Transport, size)
-	}
-	g.leave()
-	b, n, err := rawio.ReadLazy(g.Transport, size)
-	g.enter()
-	return b, n, err
-}
-
-// Unwrap gives the transport below.
-func (g *gate) Unwrap() rawio.Transport { return g.Transport }
-
-// Handshaken implements rawio.Scaffold.
-func (g *gate) Handshaken() rawio.Transport { return g.Transport }

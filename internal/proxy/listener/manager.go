@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/match"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/proxy/tlsctx"
 )
 
 // Options are what a Manager works with. Sockets must be set.
@@ -56,9 +56,9 @@ type Stats struct {
 // Manager holds the listeners of one proxy. Safe for concurrent use.
 type Manager struct {
 	// immutable
-	opts  Options
-	log   *slog.Logger
-	slots chan struct{} // handshakes that compute
+	opts       Options
+	log        *slog.Logger
+	handshakes *tlsctx.Gate
 
 	stats  Stats
 	nextID atomic.Uint64
@@ -85,14 +85,11 @@ func New(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Handshakes <= 0 {
-		o.Handshakes = runtime.GOMAXPROCS(0)
-	}
 	if o.DrainTime <= 0 {
 		o.DrainTime = 45 * time.Second
 	}
 	m := &Manager{
-		opts: o, log: o.Log, slots: make(chan struct{}, o.Handshakes),
+		opts: o, log: o.Log, handshakes: tlsctx.NewGate(o.Handshakes),
 		sockets: map[netip.AddrPort]*socket{}, drains: map[*Chain]*time.Timer{},
 	}
 	m.set.Store(match.NewListeners(nil))

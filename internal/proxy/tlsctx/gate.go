@@ -8,7 +8,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 )
 
-// Gate bounds how many client handshakes compute at once, so that a storm of new
+// Gate bounds how many handshakes compute at once, so that a storm of new
 // connections leaves processors for the traffic under way. A handshake that waits
 // for its peer holds no place.
 type Gate struct{ slots chan struct{} }
@@ -34,12 +34,23 @@ func (g *Gate) Client(ctx context.Context, t rawio.Transport, cfg *tls.Config) (
 	}
 	c := rawio.ClientTLS(p, cfg)
 	err := c.Handshake(ctx)
-	p.leave()
-	p.through = true
+	p.done()
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Server makes the server's handshake over t. When ctx ends first, t is closed and
+// ctx's error returned; the wait for a place does not look at ctx. The connection is
+// returned with an error too: its owner closes it.
+func (g *Gate) Server(ctx context.Context, t rawio.Transport, cfg *tls.Config) (*rawio.TLSConn, error) {
+	p := &passage{Transport: t, slots: g.slots}
+	p.enter()
+	c := rawio.ServerTLS(p, cfg)
+	err := c.Handshake(ctx)
+	p.done()
+	return c, err
 }
 
 // passage is one handshake's way through the gate. After it, it lets everything
@@ -63,6 +74,12 @@ func (p *passage) leave() {
 		p.inside = false
 		<-p.slots
 	}
+}
+
+// done ends the passage: the handshake is over.
+func (p *passage) done() {
+	p.leave()
+	p.through = true
 }
 
 // Read implements rawio.Transport.
