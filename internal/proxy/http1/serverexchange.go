@@ -3,7 +3,6 @@ package http1
 import (
 	"errors"
 	"fmt"
-	"io"
 	"runtime/debug"
 	"time"
 
@@ -34,26 +33,13 @@ func (c *ServerConn) exchange(h stream.Handler) (r stream.Reason, keep bool) {
 	c.armBody()
 	resp, err := c.handle(h, s)
 	if err != nil || resp == nil {
-		if resp, err = localAnswer(err); err != nil {
+		if resp, err = stream.Answer(err); err != nil {
 			c.linger = true
-			c.body.Close(asReason(err))
-			return c.leave(s, nil, asReason(err)), false
+			c.body.Close(stream.ReasonOf(err))
+			return c.leave(s, nil, stream.ReasonOf(err)), false
 		}
 	}
 	return c.answer(s, resp, keep)
-}
-
-// localAnswer makes the response of a handler that returned none, unless its
-// error is one that cuts the connection.
-func localAnswer(err error) (*stream.Response, error) {
-	if err == nil {
-		err = stream.NewReply(500, stream.Reason{Code: stream.Internal, Detail: "handler without a response"})
-	}
-	var l *stream.Reply
-	if !errors.As(err, &l) {
-		return nil, err
-	}
-	return replyResponse(l), nil
 }
 
 // begin prepares the stream for the next request.
@@ -195,7 +181,7 @@ func (c *ServerConn) handle(h stream.Handler, s *stream.Stream) (resp *stream.Re
 func (c *ServerConn) refuse(s *stream.Stream, err error) stream.Reason {
 	var p *protoError
 	var resp *stream.Response
-	r := asReason(err)
+	r := stream.ReasonOf(err)
 	switch {
 	case errors.As(err, &p):
 		r = p.reason()
@@ -217,24 +203,7 @@ func (c *ServerConn) refuse(s *stream.Stream, err error) stream.Reason {
 }
 
 func plainResponse(status int, r stream.Reason) *stream.Response {
-	return replyResponse(&stream.Reply{Status: status, Body: statusText(status), Reason: r})
-}
-
-// replyResponse makes the response of a local answer.
-func replyResponse(l *stream.Reply) *stream.Response {
-	status := l.Status
-	if status < 200 || status > 599 {
-		status = 500
-	}
-	resp := &stream.Response{Status: status, Local: l, Length: int64(len(l.Body))}
-	if len(l.Body) > 0 {
-		resp.AddString(stream.ContentType, "text/plain")
-		resp.Body = stream.NewBody([]byte(l.Body))
-	}
-	for _, kv := range l.Headers {
-		resp.AddRaw([]byte(kv[0]), []byte(kv[1]))
-	}
-	return resp
+	return (&stream.Reply{Status: status, Body: statusText(status), Reason: r}).Response()
 }
 
 // answer writes the response, ends the exchange, and makes the connection ready
@@ -243,7 +212,7 @@ func (c *ServerConn) answer(s *stream.Stream, resp *stream.Response, keep bool) 
 	keep, err := c.respond(s, resp, keep)
 	var r stream.Reason
 	if err != nil {
-		r = asReason(err)
+		r = stream.ReasonOf(err)
 	} else if resp.Local != nil {
 		r = resp.Local.Reason
 	}
@@ -313,19 +282,4 @@ func (c *ServerConn) settle(keep, pending bool) bool {
 	}
 	c.linger = false
 	return c.t.SetReadDeadline(time.Time{}) == nil
-}
-
-// asReason finds the reason in an error.
-func asReason(err error) stream.Reason {
-	var r stream.Reason
-	var l *stream.Reply
-	switch {
-	case errors.As(err, &r):
-		return r
-	case errors.As(err, &l):
-		return l.Reason
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return stream.Reason{Code: stream.UpstreamReset, Detail: err.Error()}
-	}
-	return stream.Reason{Code: stream.Internal, Detail: err.Error()}
 }

@@ -1,9 +1,7 @@
 package http2
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"runtime/debug"
 	"sync"
 
@@ -230,18 +228,18 @@ func (st *serverStream) exchange() (_ *stream.Response, r stream.Reason) {
 	gone := st.err
 	c.mu.Unlock()
 	if gone != nil {
-		return nil, asReason(gone)
+		return nil, stream.ReasonOf(gone)
 	}
 	resp, err := st.handle()
 	if err != nil || resp == nil {
 		if resp, err = localAnswer(&st.s.Request, err); err != nil {
-			r := asReason(err)
+			r := stream.ReasonOf(err)
 			st.cancel(codeInternal, r)
 			return nil, r
 		}
 	}
 	if err := st.respond(resp); err != nil {
-		r = asReason(err)
+		r = stream.ReasonOf(err)
 		st.cancel(st.cutCode(r), r)
 	} else if resp.Local != nil {
 		r = resp.Local.Reason
@@ -362,45 +360,11 @@ func (c *ServerConn) recycle(st *serverStream) {
 	serverStreams.Put(st)
 }
 
-// localAnswer makes the response of a handler that returned none, unless its error
-// is one that cuts the stream.
+// localAnswer is stream.Answer, in the form that the request's client understands.
 func localAnswer(r *stream.Request, err error) (*stream.Response, error) {
-	if err == nil {
-		err = stream.NewReply(500, stream.Reason{Code: stream.Internal, Detail: "handler without a response"})
+	resp, err := stream.Answer(err)
+	if err == nil && stream.IsGRPC(r.Get(stream.ContentType)) {
+		stream.LocalGRPC(resp, resp.Local)
 	}
-	var l *stream.Reply
-	if !errors.As(err, &l) {
-		return nil, err
-	}
-	status := l.Status
-	if status < 200 || status > 599 {
-		status = 500
-	}
-	resp := &stream.Response{Status: status, Local: l, Length: int64(len(l.Body))}
-	if len(l.Body) > 0 {
-		resp.AddString(stream.ContentType, "text/plain")
-		resp.Body = stream.NewBody([]byte(l.Body))
-	}
-	for _, kv := range l.Headers {
-		resp.AddRaw([]byte(kv[0]), []byte(kv[1]))
-	}
-	if stream.IsGRPC(r.Get(stream.ContentType)) {
-		stream.LocalGRPC(resp, l)
-	}
-	return resp, nil
-}
-
-// asReason finds the reason in an error.
-func asReason(err error) stream.Reason {
-	var r stream.Reason
-	var l *stream.Reply
-	switch {
-	case errors.As(err, &r):
-		return r
-	case errors.As(err, &l):
-		return l.Reason
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return stream.Reason{Code: stream.UpstreamReset, Detail: err.Error()}
-	}
-	return stream.Reason{Code: stream.Internal, Detail: err.Error()}
+	return resp, err
 }
