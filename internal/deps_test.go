@@ -18,7 +18,7 @@ const module = "github.com/lateen-mesh/lateen/"
 const layers = `
 	# ground: the standard library and libraries only
 	NONE < verdict, spiffe, ops, proxy/stream, proxy/timer, proxy/rawio, testkit/cert;
-	proxy/rawio < testkit/pipe;
+	proxy/rawio < testkit/pipe, testkit/socket;
 
 	# workload side
 	proxy/stream < proxy/stream/streamtest;

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/lateen-mesh/lateen/internal/proxy/http2"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
+	"golang.org/x/sys/unix"
 )
 
 // BenchmarkHTTP2Hop is requests through a proxy with HTTP/2 on both sides, from and to
@@ -95,15 +95,7 @@ func benchCall(cc *http2.ClientConn, r *stream.Request, body []byte) error {
 // benchEndpoint answers every request with 32 bytes and trailers.
 func benchEndpoint(b *testing.B) netip.AddrPort {
 	b.Helper()
-	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	l, err := rawio.Listen(fds[0])
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { l.Close() })
+	l := socket.Listen(b)
 	body := make([]byte, 32)
 	go func() {
 		for {

@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/http2"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
 )
 
 // loop is a tunnel that gives back what is written into it.
@@ -64,14 +65,7 @@ func tunnels(t *testing.T, version, broken string) netip.AddrPort {
 
 func tunnelsHTTP2(t *testing.T) netip.AddrPort {
 	t.Helper()
-	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := rawio.Listen(fds[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := socket.Listen(t)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var conns []*http2.ServerConn

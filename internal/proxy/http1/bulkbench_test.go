@@ -5,12 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/lateen-mesh/lateen/internal/proxy/http1"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/testkit/cert"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
+	"golang.org/x/sys/unix"
 )
 
 // BenchmarkBulk answers requests with 1 MiB over loopback sockets. "direct" is the
@@ -24,12 +24,12 @@ func BenchmarkBulk(b *testing.B) {
 
 func benchBulk(b *testing.B, proxies int) {
 	const size = 1 << 20
-	w, dial := watch(b), sockets(b)
-	client, at := dial(b)
+	w, l := watch(b), socket.Listen(b)
+	client, at := socket.Pair(b, l)
 	opts := http1.ServerOptions{Watch: w, IdleTimeout: time.Hour, StreamIdleTimeout: 5 * time.Minute}
 	var down rawio.Transport = at
 	for i := range proxies {
-		near, far := dial(b)
+		near, far := socket.Pair(b, l)
 		var up, next rawio.Transport = near, far
 		if proxies == 2 && i == 0 {
 			sc, cc := cert.TLS(b)

@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/lateen-mesh/lateen/internal/proxy/http1"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/testkit/cert"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
+	"golang.org/x/sys/unix"
 )
 
 // TestIdleMemory states what connections cost that have served a request and wait:
@@ -49,7 +49,7 @@ func TestIdleMemory(t *testing.T) {
 		{"upstream mTLS", (*idleBed).poolTLS, 8100, 64, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			bed := &idleBed{t: t, l: listener(t), watch: watch(t), server: sc, client: cc, park: tc.park}
+			bed := &idleBed{t: t, l: socket.Listen(t), watch: watch(t), server: sc, client: cc, park: tc.park}
 			tc.open(bed)() // what is made once
 			before := memory()
 			for range n {

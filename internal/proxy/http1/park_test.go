@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/lateen-mesh/lateen/internal/proxy/http1"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/testkit/cert"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
+	"golang.org/x/sys/unix"
 )
 
 // rider serves a connection as the listener does: a goroutine per step.
@@ -82,7 +82,7 @@ func TestPark(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			b := &idleBed{t: t, l: listener(t), watch: watch(t)}
+			b := &idleBed{t: t, l: socket.Listen(t), watch: watch(t)}
 			fd, near := b.peer()
 			defer unix.Close(fd)
 			var tr rawio.Transport = near
@@ -117,7 +117,7 @@ func TestPark(t *testing.T) {
 // TestParkHoldsNoGoroutine counts them.
 func TestParkHoldsNoGoroutine(t *testing.T) {
 	const n = 50
-	b := &idleBed{t: t, l: listener(t), watch: watch(t)}
+	b := &idleBed{t: t, l: socket.Listen(t), watch: watch(t)}
 	before := runtime.NumGoroutine()
 	var riders []*rider
 	for range n {
@@ -142,7 +142,7 @@ func TestParkHoldsNoGoroutine(t *testing.T) {
 
 // TestParkNeverInARequest: half a head keeps its time-out, and its goroutine.
 func TestParkNeverInARequest(t *testing.T) {
-	b := &idleBed{t: t, l: listener(t), watch: watch(t)}
+	b := &idleBed{t: t, l: socket.Listen(t), watch: watch(t)}
 	fd, near := b.peer()
 	r := ride(http1.NewServerConn(near, &stream.Conn{}, http1.ServerOptions{Watch: b.watch, HeadersTimeout: shortIdle}), stream.HandlerFunc(answer))
 	if _, err := unix.Write(fd, []byte("GET / HTTP/1.1\r\nHo")); err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/http1"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
-
 	"github.com/lateen-mesh/lateen/internal/testkit/cert"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
 )
 
 // relay forwards each request on one connection.
@@ -53,9 +53,9 @@ func BenchmarkHop(b *testing.B) {
 
 func benchHop(b *testing.B, secure bool) {
 	w := watch(b)
-	dial := sockets(b)
-	client, down := dial(b)
-	a, o := dial(b)
+	l := socket.Listen(b)
+	client, down := socket.Pair(b, l)
+	a, o := socket.Pair(b, l)
 	var up, origin rawio.Transport = a, o
 	if secure {
 		sc, cc := cert.TLS(b)

@@ -10,6 +10,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/testkit/cert"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
 )
 
 // counted is a tunnel as a router wraps it.
@@ -55,9 +56,9 @@ func TestTunnelOnSockets(t *testing.T) {
 }
 
 func tunnelOnce(t *testing.T, secure bool, size int) {
-	dial := sockets(t)
-	client, down := dial(t)
-	near, far := dial(t)
+	l := socket.Listen(t)
+	client, down := socket.Pair(t, l)
+	near, far := socket.Pair(t, l)
 	var up, origin rawio.Transport = near, far
 	if secure {
 		sc, cc := cert.TLS(t)

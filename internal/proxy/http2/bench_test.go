@@ -10,8 +10,8 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/http2"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
-
 	"github.com/lateen-mesh/lateen/internal/testkit/cert"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
 )
 
 // relay forwards each request, with its body if that has come, on one connection.
@@ -156,7 +156,7 @@ func benchRequest() *stream.Request {
 func BenchmarkExchange(b *testing.B) {
 	for _, n := range []int{1, 16} {
 		b.Run(map[int]string{1: "one", 16: "sixteen"}[n], func(b *testing.B) {
-			down, up := sockets(b)(b)
+			down, up := socket.Pair(b, socket.Listen(b))
 			go http2.NewServerConn(up, &stream.Conn{}, benchOptions).Serve(stream.HandlerFunc(origin))
 			drive(b, http2.NewClientConn(down, http2.ClientOptions{}), n)
 		})
@@ -171,9 +171,9 @@ func BenchmarkHop(b *testing.B) {
 		secure  bool
 	}{{"one", 1, false}, {"sixteen", 16, false}, {"sixteenTLS", 16, true}} {
 		b.Run(bb.name, func(b *testing.B) {
-			dial := sockets(b)
-			client, down := dial(b)
-			a, o := dial(b)
+			l := socket.Listen(b)
+			client, down := socket.Pair(b, l)
+			a, o := socket.Pair(b, l)
 			var up, org rawio.Transport = a, o
 			if bb.secure {
 				sc, cc := cert.TLS(b)
@@ -213,7 +213,7 @@ func drive(b *testing.B, c *http2.ClientConn, n int) {
 
 // BenchmarkBulk is the throughput of large responses on one stream.
 func BenchmarkBulk(b *testing.B) {
-	down, up := sockets(b)(b)
+	down, up := socket.Pair(b, socket.Listen(b))
 	go http2.NewServerConn(up, &stream.Conn{}, benchOptions).Serve(stream.HandlerFunc(func(*stream.Stream) (*stream.Response, error) {
 		return &stream.Response{Status: 200, Length: 1 << 20, Body: stream.NewBody(make([]byte, 1<<20))}, nil
 	}))

@@ -1,18 +1,15 @@
 package http2_test
 
 import (
-	"context"
-	"errors"
-	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/http2"
-	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream/streamtest"
 	"github.com/lateen-mesh/lateen/internal/testkit/cert"
 	"github.com/lateen-mesh/lateen/internal/testkit/pipe"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
 )
 
 func options(o []stream.Observer) http2.ServerOptions {
@@ -39,55 +36,19 @@ func TestContractShortReads(t *testing.T) {
 }
 
 func TestContractOnSockets(t *testing.T) {
-	dial := sockets(t)
+	l := socket.Listen(t)
 	streamtest.Run(t, streamtest.Codec{Streams: 64, Connect: func(t testing.TB, o ...stream.Observer) (stream.ClientConn, stream.ServerConn) {
-		a, b := dial(t)
+		a, b := socket.Pair(t, l)
 		return http2.NewClientConn(a, http2.ClientOptions{}), http2.NewServerConn(b, &stream.Conn{}, options(o))
 	}})
 }
 
 func TestContractOverTLS(t *testing.T) {
-	dial := sockets(t)
+	l := socket.Listen(t)
 	server, client := cert.TLS(t)
 	streamtest.Run(t, streamtest.Codec{Streams: 64, Connect: func(t testing.TB, o ...stream.Observer) (stream.ClientConn, stream.ServerConn) {
-		a, b := dial(t)
-		ta, tb := rawio.ClientTLS(a, client), rawio.ServerTLS(b, server)
-		errs := make(chan error)
-		go func() { errs <- tb.Handshake(context.Background()) }()
-		if err := errors.Join(ta.Handshake(t.Context()), <-errs); err != nil {
-			t.Fatal(err)
-		}
+		a, b := socket.Pair(t, l)
+		ta, tb := socket.TLS(t, a, b, server, client)
 		return http2.NewClientConn(ta, http2.ClientOptions{}), http2.NewServerConn(tb, &stream.Conn{TLS: &stream.TLS{}}, options(o))
 	}})
-}
-
-func listener(t testing.TB) *rawio.Listener {
-	t.Helper()
-	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := rawio.Listen(fds[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-// sockets makes a listener and returns what connects to it.
-func sockets(t testing.TB) func(testing.TB) (client, server *rawio.Conn) {
-	t.Helper()
-	l := listener(t)
-	return func(t testing.TB) (client, server *rawio.Conn) {
-		t.Helper()
-		client, err := rawio.Dial(t.Context(), rawio.HostSockets{}, netip.Addr{}, l.Addr(), rawio.DialOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if server, err = l.Accept(); err != nil {
-			t.Fatal(err)
-		}
-		return client, server
-	}
 }

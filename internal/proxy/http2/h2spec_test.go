@@ -11,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/http2"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
 )
 
 // TestH2Spec runs the conformance suite h2spec against the server side. The binary
@@ -46,7 +47,7 @@ func TestH2Spec(t *testing.T) {
 // listen serves connections on loopback until the test ends.
 func listen(t testing.TB, o http2.ServerOptions, h stream.HandlerFunc) (port uint16) {
 	t.Helper()
-	l := listener(t)
+	l := socket.Listen(t)
 	go func() {
 		for {
 			conn, err := l.Accept()

@@ -12,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/http2"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
 )
 
 // TestIdleMemory states what a connection costs that has carried an exchange
@@ -22,15 +23,7 @@ func TestIdleMemory(t *testing.T) {
 		t.Skip("hundreds of connections, and seconds of rest")
 	}
 	const n, heap, stack = 400, 4200, 7400
-	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := rawio.Listen(fds[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := socket.Listen(t)
 	idlePair(t, l)() // what is made once
 	before := memory(0)
 	for range n {

@@ -14,6 +14,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 	"github.com/lateen-mesh/lateen/internal/proxy/upstream"
 	"github.com/lateen-mesh/lateen/internal/testkit/cert"
+	"github.com/lateen-mesh/lateen/internal/testkit/socket"
 )
 
 // bed is a relay between real sockets: the client's and the server's ends.
@@ -26,7 +27,7 @@ type bed struct {
 // newBed makes one; secure has TLS between the client and the relay.
 func newBed(t *testing.T, secure bool, change func(*config.TCP)) *bed {
 	t.Helper()
-	front, back := rawListener(t), rawListener(t)
+	front, back := socket.Listen(t), socket.Listen(t)
 	m, cfg := setup(t, cluster(back.Addr()), upstream.Options{Sockets: rawio.HostSockets{}})
 	if change != nil {
 		change(cfg)
@@ -59,27 +60,7 @@ func newBed(t *testing.T, secure bool, change func(*config.TCP)) *bed {
 func shake(t *testing.T, a, b rawio.Transport) (client, server rawio.Transport) {
 	t.Helper()
 	sc, cc := cert.TLS(t)
-	x, y := rawio.ClientTLS(a, cc), rawio.ServerTLS(b, sc)
-	errs := make(chan error, 1)
-	go func() { errs <- y.Handshake(t.Context()) }()
-	if err := errors.Join(x.Handshake(t.Context()), <-errs); err != nil {
-		t.Fatal(err)
-	}
-	return x, y
-}
-
-func rawListener(t *testing.T) *rawio.Listener {
-	t.Helper()
-	fds, err := rawio.HostSockets{}.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := rawio.Listen(fds[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
+	return socket.TLS(t, a, b, sc, cc)
 }
 
 func both(t *testing.T, f func(t *testing.T, secure bool)) {
