@@ -52,7 +52,7 @@ func (l *lab) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	authority, err := mesh.NewAuthority()
+	authority, err := mesh.NewAuthority("bench root")
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,11 @@ import (
 	securityv1 "istio.io/api/security/v1alpha1"
 )
 
-// Authority signs the certificates of all sides: ECDSA P-256, for a day.
+// life is that of the certificates, unless a caller says otherwise: longer than any
+// measurement.
+const life = 23 * time.Hour
+
+// Authority signs the certificates of all sides: ECDSA P-256.
 type Authority struct {
 	securityv1.UnimplementedIstioCertificateServiceServer
 	cert *x509.Certificate
@@ -38,14 +42,14 @@ const ServerName = "server.bench"
 // SPIFFE gives the id of a service account.
 func SPIFFE(account string) string { return "spiffe://cluster.local/ns/default/sa/" + account }
 
-// NewAuthority makes an authority.
-func NewAuthority() (*Authority, error) {
+// NewAuthority makes an authority with a root of the name.
+func NewAuthority(name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench root"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(48 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
@@ -65,15 +69,20 @@ func encode(kind string, der []byte) []byte {
 
 // Issue makes a key and a certificate for a service account.
 func (a *Authority) Issue(account string) (Pair, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return Pair{}, err
-	}
 	id, err := url.Parse(SPIFFE(account))
 	if err != nil {
 		return Pair{}, err
 	}
-	cert, err := a.sign(&key.PublicKey, account, []string{ServerName}, id)
+	return a.IssueFor(x509.Certificate{Subject: pkix.Name{CommonName: account}, DNSNames: []string{ServerName}, URIs: []*url.URL{id}}, life)
+}
+
+// IssueFor makes a key and a certificate with the names of a template.
+func (a *Authority) IssueFor(names x509.Certificate, life time.Duration) (Pair, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Pair{}, err
+	}
+	cert, err := a.sign(&key.PublicKey, names, life)
 	if err != nil {
 		return Pair{}, err
 	}
@@ -81,13 +90,33 @@ func (a *Authority) Issue(account string) (Pair, error) {
 	return Pair{Cert: cert, Key: encode("PRIVATE KEY", der)}, err
 }
 
-func (a *Authority) sign(key any, account string, names []string, ids ...*url.URL) ([]byte, error) {
+// SignRequest signs a request in PEM. The harness is its own mesh: it believes the
+// names.
+func (a *Authority) SignRequest(csrPEM string, life time.Duration) ([]byte, error) {
+	block, _ := pem.Decode([]byte(csrPEM))
+	if block == nil {
+		return nil, errors.New("the request is not PEM")
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	return a.sign(csr.PublicKey, x509.Certificate{URIs: csr.URIs}, life)
+}
+
+// Name is the name of the root.
+func (a *Authority) Name() string { return a.cert.Subject.CommonName }
+
+// Trust adds the root to a pool.
+func (a *Authority) Trust(p *x509.CertPool) { p.AddCert(a.cert) }
+
+func (a *Authority) sign(key any, names x509.Certificate, life time.Duration) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: account}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(23 * time.Hour), DNSNames: names, URIs: ids,
+		SerialNumber: serial, Subject: names.Subject, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(life), DNSNames: names.DNSNames, URIs: names.URIs,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}, a.cert, key, a.key)
 	if err != nil {
@@ -96,18 +125,9 @@ func (a *Authority) sign(key any, account string, names []string, ids ...*url.UR
 	return encode("CERTIFICATE", der), nil
 }
 
-// CreateCertificate signs what lateen-proxy asks for. The harness is its own
-// mesh: it believes the names.
+// CreateCertificate signs what lateen-proxy asks for.
 func (a *Authority) CreateCertificate(_ context.Context, r *securityv1.IstioCertificateRequest) (*securityv1.IstioCertificateResponse, error) {
-	block, _ := pem.Decode([]byte(r.GetCsr()))
-	if block == nil {
-		return nil, errors.New("the request is not PEM")
-	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	leaf, err := a.sign(csr.PublicKey, "", nil, csr.URIs...)
+	leaf, err := a.SignRequest(r.GetCsr(), life)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 
 // TestBuild: every combination is readable xDS.
 func TestBuild(t *testing.T) {
-	a, err := NewAuthority()
+	a, err := NewAuthority("bench root")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestBuild(t *testing.T) {
 }
 
 func TestServer(t *testing.T) {
-	a, err := NewAuthority()
+	a, err := NewAuthority("bench root")
 	if err != nil {
 		t.Fatal(err)
 	}

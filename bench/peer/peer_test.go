@@ -13,7 +13,7 @@ import (
 // TestFiles: what is asked for is in the files of HAProxy and nginx, and nothing
 // else.
 func TestFiles(t *testing.T) {
-	a, err := mesh.NewAuthority()
+	a, err := mesh.NewAuthority("bench root")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,16 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"math/big"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,19 +21,12 @@ const (
 	phaseLength = 15 * time.Second // longer than a certificate's life
 )
 
-// root is one signer.
-type root struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
-
 // authority signs for the proxies with one of two roots. Which one signs and which
 // are trusted goes round as operators replace a root: first both are trusted, then
 // the other signs, then the old one is trusted no longer.
 type authority struct {
 	securityv1.UnimplementedIstioCertificateServiceServer
-	roots  [2]*root
+	roots  [2]*mesh.Authority
 	start  time.Time
 	issued atomic.Int64
 }
@@ -49,24 +34,10 @@ type authority struct {
 func newAuthority() (*authority, error) {
 	a := &authority{start: time.Now()}
 	for i := range a.roots {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
+		var err error
+		if a.roots[i], err = mesh.NewAuthority(fmt.Sprintf("soak root %d", i)); err != nil {
 			return nil, err
 		}
-		tmpl := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: fmt.Sprintf("soak root %d", i)},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(48 * time.Hour),
-			IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		}
-		der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-		if err != nil {
-			return nil, err
-		}
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, err
-		}
-		a.roots[i] = &root{cert: cert, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 	}
 	return a, nil
 }
@@ -75,73 +46,43 @@ func newAuthority() (*authority, error) {
 var phases = [...]struct{ signer, trusted string }{{"a", "a"}, {"a", "ab"}, {"b", "ab"}, {"b", "b"}, {"b", "ab"}, {"a", "ab"}}
 
 // now gives the signer of the moment and the bundle of trusted roots.
-func (a *authority) now() (signer *root, bundle []byte) {
+func (a *authority) now() (signer *mesh.Authority, bundle []byte) {
 	phase := phases[int(time.Since(a.start)/phaseLength)%len(phases)]
 	for i, name := range []string{"a", "b"} {
 		if phase.signer == name {
 			signer = a.roots[i]
 		}
 		if strings.Contains(phase.trusted, name) {
-			bundle = append(bundle, a.roots[i].pem...)
+			bundle = append(bundle, a.roots[i].RootPEM...)
 		}
 	}
 	return signer, bundle
 }
 
-// sign makes a certificate of the moment's signer.
-func (a *authority) sign(key any, life time.Duration, names []string, ids ...*url.URL) ([]byte, []byte, error) {
+// CreateCertificate signs what a proxy asks for.
+func (a *authority) CreateCertificate(_ context.Context, r *securityv1.IstioCertificateRequest) (*securityv1.IstioCertificateResponse, error) {
 	signer, bundle := a.now()
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	leaf, err := signer.SignRequest(r.GetCsr(), certLife)
 	if err != nil {
-		return nil, nil, err
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(life), DNSNames: names, URIs: ids,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}, signer.cert, key, signer.key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("signing: %w", err)
+		return nil, err
 	}
 	a.issued.Add(1)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), bundle, nil
-}
-
-// CreateCertificate signs what a proxy asks for; the harness believes its names.
-func (a *authority) CreateCertificate(_ context.Context, r *securityv1.IstioCertificateRequest) (*securityv1.IstioCertificateResponse, error) {
-	block, _ := pem.Decode([]byte(r.GetCsr()))
-	if block == nil {
-		return nil, errors.New("the request is not PEM")
-	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	leaf, bundle, err := a.sign(csr.PublicKey, certLife, nil, csr.URIs...)
-	if err != nil {
-		return nil, err
-	}
 	return &securityv1.IstioCertificateResponse{CertChain: []string{string(leaf), string(bundle)}}, nil
 }
 
 // edgeSecret makes the secret of the edge's listener, which comes over ADS.
 func (a *authority) edgeSecret() (mesh.Resource, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	signer, _ := a.now()
+	pair, err := signer.IssueFor(x509.Certificate{DNSNames: []string{mesh.ServerName}}, time.Hour)
 	if err != nil {
 		return mesh.Resource{}, err
 	}
-	leaf, _, err := a.sign(&key.PublicKey, time.Hour, []string{mesh.ServerName})
-	if err != nil {
-		return mesh.Resource{}, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return mesh.Resource{}, err
-	}
+	a.issued.Add(1)
 	return resource("edge", m{
 		"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", "name": "edge",
 		"tls_certificate": m{
-			"certificate_chain": m{"inline_string": string(leaf)},
-			"private_key":       m{"inline_string": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))},
+			"certificate_chain": m{"inline_string": string(pair.Cert)},
+			"private_key":       m{"inline_string": string(pair.Key)},
 		},
 	}), nil
 }
@@ -150,7 +91,7 @@ func (a *authority) edgeSecret() (mesh.Resource, error) {
 func (a *authority) pool() *x509.CertPool {
 	p := x509.NewCertPool()
 	for _, r := range a.roots {
-		p.AddCert(r.cert)
+		r.Trust(p)
 	}
 	return p
 }

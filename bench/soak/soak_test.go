@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lateen-mesh/lateen/bench/mesh"
 )
 
 func samples(value func(i int) int64) []sample {
@@ -73,17 +75,17 @@ func TestRootsGoRound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var before *root
+	var before *mesh.Authority
 	var seen []string
 	for i := range 2 * len(phases) {
 		a.start = time.Now().Add(-time.Duration(i)*phaseLength - time.Second)
 		signer, bundle := a.now()
-		for _, r := range []*root{signer, before} {
-			if r != nil && !bytes.Contains(bundle, r.pem) {
-				t.Errorf("phase %d: a certificate of %s is still about and not trusted", i, r.cert.Subject)
+		for _, r := range []*mesh.Authority{signer, before} {
+			if r != nil && !bytes.Contains(bundle, r.RootPEM) {
+				t.Errorf("phase %d: a certificate of %s is still about and not trusted", i, r.Name())
 			}
 		}
-		seen, before = append(seen, signer.cert.Subject.CommonName), signer
+		seen, before = append(seen, signer.Name()), signer
 		n := 0
 		for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
 			if _, err := x509.ParseCertificate(block.Bytes); err != nil {
