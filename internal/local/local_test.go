@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/local/supervise"
 )
@@ -88,7 +89,14 @@ func TestLock(t *testing.T) {
 	if entries, err := os.ReadDir(d.Runtime); err != nil || len(entries) != 1 || entries[0].Name() != lockName {
 		t.Errorf("left: %v %v", entries, err)
 	}
-	lock.Close()
+	// A killed process keeps its lock for a moment after it can be seen no more.
+	freed := time.AfterFunc(lockPatience/4, func() { lock.Close() })
+	defer freed.Stop()
+	second, err := d.lock()
+	if err != nil {
+		t.Fatalf("a lock that comes free: %v", err)
+	}
+	second.Close()
 	if d.Running() {
 		t.Error("runs after its end")
 	}

@@ -218,6 +218,43 @@ func TestHangup(t *testing.T) {
 	})
 }
 
+// TestStaleIdle: any number of kept connections may have been given up by the
+// endpoint, as servers do that say 408 first, and no request fails for it.
+func TestStaleIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, nil)
+		defer n.close()
+		h := n.apply(t, static(nil, addrA))
+		type held struct {
+			l Lease
+			s *stream.Stream
+		}
+		var all []held
+		for range 2 * maxOpens {
+			s := request()
+			l, err := h.Acquire(s, &Tried{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, held{l, s})
+		}
+		for _, x := range all {
+			x.l.Release(Outcome{Status: 200, Reusable: use(t, x.l, x.s)})
+		}
+		for _, end := range n.ends {
+			if _, err := io.WriteString(end, "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := request()
+		l, err := h.Acquire(s, &Tried{})
+		if err != nil {
+			t.Fatalf("%d stale connections: %v", len(all), err)
+		}
+		l.Release(Outcome{Status: 200, Reusable: use(t, l, s)})
+	})
+}
+
 // TestBreakers: each limit is exact, and what is over it is refused at once.
 func TestBreakers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
