@@ -279,10 +279,11 @@ func TestParseKind(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, k := range api.Kinds() {
-		if seen[k.Name] || seen[k.Plural] {
+		if plural := k.Plural + "." + k.Group; seen[k.ID()] || seen[plural] {
 			t.Errorf("%s is not unique", k.Name)
+		} else {
+			seen[k.ID()], seen[plural] = true, true
 		}
-		seen[k.Name], seen[k.Plural] = true, true
 		if k.New() == nil || len(k.Versions) == 0 {
 			t.Errorf("%s is incomplete", k.Name)
 		}

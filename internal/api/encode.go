@@ -62,9 +62,12 @@ func envelope(o *Object) (map[string]any, error) {
 	return doc, nil
 }
 
-// empty reports whether a map holds nothing but empty maps.
+// empty reports whether a map holds nothing but nulls and empty maps.
 func empty(m map[string]any) bool {
 	for _, v := range m {
+		if v == nil {
+			continue
+		}
 		if inner, ok := v.(map[string]any); !ok || !empty(inner) {
 			return false
 		}

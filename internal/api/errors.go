@@ -63,6 +63,10 @@ const errorLimit = 50
 type problems struct {
 	file string
 	list []*DecodeError
+	// lenient puts unknown fields on a list of their own: what an API server of
+	// another version stored is no mistake of the document.
+	lenient bool
+	unknown []*DecodeError
 }
 
 func (p *problems) add(object string, line int, path, msg string) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	telemetry "istio.io/api/telemetry/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // API groups that Lateen reads.
@@ -22,6 +24,7 @@ const (
 	GroupSecurity   = "security.istio.io"
 	GroupTelemetry  = "telemetry.istio.io"
 	GroupExtensions = "extensions.istio.io"
+	GroupGatewayAPI = "gateway.networking.k8s.io"
 )
 
 // Names of the kinds that other packages speak of.
@@ -36,6 +39,12 @@ const (
 	KindDeployment         = "Deployment"
 	KindSecret             = "Secret"
 	KindConfigMap          = "ConfigMap"
+	KindGatewayClass       = "GatewayClass"
+	KindHTTPRoute          = "HTTPRoute"
+	KindGRPCRoute          = "GRPCRoute"
+	KindReferenceGrant     = "ReferenceGrant"
+	// RefGateway is the Gateway API's Gateway in refs: Istio's is called so already.
+	RefGateway = "Gateway." + GroupGatewayAPI
 )
 
 // kinds is read only after initialisation. The versions are those that the
@@ -62,22 +71,34 @@ var kinds = []*Kind{
 	{Group: GroupApps, Name: KindDeployment, Plural: "deployments", Short: []string{"deploy"}, Versions: []string{"v1"}, Acts: true, New: func() any { return new(appsv1.Deployment) }},
 	{Group: GroupCore, Name: KindSecret, Plural: "secrets", Versions: []string{"v1"}, Acts: true, New: func() any { return new(corev1.Secret) }},
 	{Group: GroupCore, Name: KindConfigMap, Plural: "configmaps", Short: []string{"cm"}, Versions: []string{"v1"}, Acts: true, New: func() any { return new(corev1.ConfigMap) }},
+	{Group: GroupGatewayAPI, Name: KindGatewayClass, Plural: "gatewayclasses", Short: []string{"gc"}, Versions: []string{"v1", "v1beta1"}, ClusterScoped: true, Acts: true, New: func() any { return new(gatewayv1.GatewayClass) }},
+	{Group: GroupGatewayAPI, Name: KindGateway, RefName: RefGateway, Plural: "gateways", Short: []string{"gtw"}, Versions: []string{"v1", "v1beta1"}, Acts: true, New: func() any { return new(gatewayv1.Gateway) }},
+	{Group: GroupGatewayAPI, Name: KindHTTPRoute, Plural: "httproutes", Versions: []string{"v1", "v1beta1"}, Acts: true, New: func() any { return new(gatewayv1.HTTPRoute) }},
+	{Group: GroupGatewayAPI, Name: KindGRPCRoute, Plural: "grpcroutes", Versions: []string{"v1"}, Acts: true, New: func() any { return new(gatewayv1.GRPCRoute) }},
+	{Group: GroupGatewayAPI, Name: KindReferenceGrant, Plural: "referencegrants", Short: []string{"refgrant"}, Versions: []string{"v1", "v1beta1"}, Acts: true, New: func() any { return new(gatewayv1.ReferenceGrant) }},
+	{Group: GroupGatewayAPI, Name: "BackendTLSPolicy", Plural: "backendtlspolicies", Short: []string{"btlspolicy"}, Versions: []string{"v1", "v1alpha3"}, New: func() any { return new(gatewayv1.BackendTLSPolicy) }},
+	{Group: GroupGatewayAPI, Name: "ListenerSet", Plural: "listenersets", Short: []string{"lset"}, Versions: []string{"v1"}, New: func() any { return new(gatewayv1.ListenerSet) }},
+	{Group: GroupGatewayAPI, Name: "TLSRoute", Plural: "tlsroutes", Versions: []string{"v1", "v1alpha3", "v1alpha2"}, New: func() any { return new(gatewayv1.TLSRoute) }},
+	{Group: GroupGatewayAPI, Name: "TCPRoute", Plural: "tcproutes", Versions: []string{"v1", "v1alpha2"}, New: func() any { return new(gatewayv1.TCPRoute) }},
+	{Group: GroupGatewayAPI, Name: "UDPRoute", Plural: "udproutes", Versions: []string{"v1", "v1alpha2"}, New: func() any { return new(gatewayv1.UDPRoute) }},
 }
 
 // Kinds lists all kinds that Lateen decodes. The slice is the caller's own; the
 // kinds are shared and must not be changed.
 func Kinds() []*Kind { return slices.Clone(kinds) }
 
-// KindNamed returns the kind whose name is exactly name ("VirtualService"), or
-// nil. Names are unique across the groups that Lateen reads.
+// KindNamed returns the kind that refs call name ("VirtualService"), or nil.
 func KindNamed(name string) *Kind {
 	for _, k := range kinds {
-		if k.Name == name {
+		if k.ID() == name {
 			return k
 		}
 	}
 	return nil
 }
+
+// ID is the kind's name in refs, unique across the groups that Lateen reads.
+func (k *Kind) ID() string { return cmp.Or(k.RefName, k.Name) }
 
 // APIVersion is the preferred apiVersion, "networking.istio.io/v1" or "v1".
 func (k *Kind) APIVersion() string {
@@ -135,8 +156,8 @@ func findKind(apiVersion, kind string) (*Kind, error) {
 }
 
 func unknownKind(group, apiVersion, kind string) error {
-	if group == "gateway.networking.k8s.io" || group == "gateway.networking.x-k8s.io" {
-		return fmt.Errorf("kind %s of %s belongs to the Gateway API, which is not supported yet; Istio's own Gateway and VirtualService (networking.istio.io/v1) are", kind, apiVersion)
+	if group == "gateway.networking.x-k8s.io" {
+		return fmt.Errorf("kind %s of %s belongs to the experiments of the Gateway API, which are not supported", kind, apiVersion)
 	}
 	if k := KindNamed(kind); k != nil {
 		return fmt.Errorf("kind %s is not in apiVersion %s; it is in %s", kind, apiVersion, k.APIVersion())

@@ -42,7 +42,7 @@ type Source struct {
 
 // Ref names the object.
 func (o *Object) Ref() verdict.Ref {
-	return verdict.Ref{Kind: o.Kind.Name, Namespace: o.Meta.Namespace, Name: o.Meta.Name}
+	return verdict.Ref{Kind: o.Kind.ID(), Namespace: o.Meta.Namespace, Name: o.Meta.Name}
 }
 
 // Origin is the origin of values made from the whole object.
@@ -54,6 +54,7 @@ func (o *Object) Origin() verdict.Origin {
 type Kind struct {
 	Group    string   // "networking.istio.io"; "" for the core group
 	Name     string   // "VirtualService"
+	RefName  string   // in refs, where another group has a kind of the same Name; see ID
 	Plural   string   // "virtualservices"
 	Short    []string // kubectl's short names: "vs"
 	Versions []string // accepted versions, the preferred one first

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,8 +49,8 @@ func objectMeta(spec any) *metav1.ObjectMeta {
 }
 
 // isProto reports whether the kind's Go type is a proto message of istio.io/api.
-// The types of k8s.io/api are not.
-func (k *Kind) isProto() bool { return k.Group != GroupCore && k.Group != GroupApps }
+// The types of k8s.io/api and of the Gateway API are not.
+func (k *Kind) isProto() bool { return strings.HasSuffix(k.Group, ".istio.io") }
 
 // istio decodes an object whose spec is a proto message. The status is the
 // server's; it is read over, as kubectl apply does.

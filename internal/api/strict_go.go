@@ -74,7 +74,7 @@ func (w *walker) goValue(t reflect.Type, n *node, path string) {
 		w.boolean(n, path)
 	case reflect.Int32, reflect.Int64, reflect.Int:
 		w.integer(n, path, t.Bits(), true)
-	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		w.integer(n, path, t.Bits(), false)
 	case reflect.Float64:
 		w.float(n, path)

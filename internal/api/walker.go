@@ -40,7 +40,12 @@ func (w *walker) wrong(n *node, path, expected string) {
 	w.fail(n.line, path, msg)
 }
 
+// unknown reports a field that the types do not have.
 func (w *walker) unknown(f field, path string, known []string) {
+	if w.lenient {
+		w.problems.unknown = append(w.problems.unknown, &DecodeError{File: w.file, Line: f.line, Object: w.title, Path: joinPath(path, f.key), Msg: "unknown field" + didYouMean(f.key, known)})
+		return
+	}
 	w.fail(f.line, joinPath(path, f.key), "unknown field"+didYouMean(f.key, known))
 }
 

@@ -31,6 +31,9 @@ func (c *compiler) action(rule *mesh.HTTPRule, b boundSet, port uint16) ir.Route
 		out.Direct = &ir.Direct{Status: rule.Direct.Status, Body: rule.Direct.Body}
 		return out
 	}
+	if reason := allInvalid(rule.Destinations); reason != "" {
+		return c.answers(out, 500, "invalid: "+reason)
+	}
 	clusters, missing := c.destinations(rule.Destinations, port)
 	if missing != nil {
 		return c.previous(rule, b, port, out, missing)
@@ -52,6 +55,10 @@ func (c *compiler) destinations(list []mesh.Destination, port uint16) ([]ir.Weig
 		if d.Weight == 0 {
 			continue
 		}
+		if d.Invalid != "" {
+			out = append(out, ir.WeightedCluster{Cluster: ir.Key{Direction: ir.Unusable}, Weight: d.Weight})
+			continue
+		}
 		t, missing := c.snap.Resolve(d, c.client, port)
 		if missing != nil {
 			c.waits(d, missing)
@@ -63,6 +70,21 @@ func (c *compiler) destinations(list []mesh.Destination, port uint16) ([]ir.Weig
 		out = append(out, ir.WeightedCluster{Cluster: targetKey(&t), Weight: d.Weight, Request: headerOps(d.Request), Response: headerOps(d.Response)})
 	}
 	return out, first
+}
+
+// allInvalid says why none of a rule's destinations can be used; "" where one can.
+func allInvalid(list []mesh.Destination) string {
+	reason := ""
+	for i := range list {
+		switch d := &list[i]; {
+		case d.Weight == 0:
+		case d.Invalid == "":
+			return ""
+		case reason == "":
+			reason = d.Invalid
+		}
+	}
+	return reason
 }
 
 func (c *compiler) waits(d *mesh.Destination, missing *mesh.Missing) {
@@ -94,6 +116,7 @@ func (c *compiler) previous(rule *mesh.HTTPRule, b boundSet, port uint16, out ir
 // forward fills in everything around the destinations of a rule.
 func (c *compiler) forward(rule *mesh.HTTPRule, out ir.Route, clusters []ir.WeightedCluster, port uint16) ir.Route {
 	out.Clusters = clusters
+	out.Unusable = slices.ContainsFunc(clusters, func(w ir.WeightedCluster) bool { return w.Cluster.Direction == ir.Unusable })
 	if len(clusters) == 1 {
 		// The changes of the only destination are the route's own, as in Istio.
 		out.Request = join(out.Request, clusters[0].Request)

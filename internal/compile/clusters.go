@@ -21,15 +21,19 @@ func (c *compiler) clusters() {
 		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall})
 	}
 	for _, h := range c.hosts {
-		policy := c.snap.Policy(c.client, h)
-		for _, p := range h.Ports {
-			c.cluster(h, p, policy, "", nil)
-			if policy == nil {
-				continue
-			}
-			for _, s := range policy.Subsets {
-				c.cluster(h, p, policy, s.Name, s.Labels)
-			}
+		c.clustersOf(h)
+	}
+}
+
+func (c *compiler) clustersOf(h *mesh.Host) {
+	policy := c.snap.Policy(c.client, h)
+	for _, p := range h.Ports {
+		c.cluster(h, p, policy, "", nil)
+		if policy == nil {
+			continue
+		}
+		for _, s := range policy.Subsets {
+			c.cluster(h, p, policy, s.Name, s.Labels)
 		}
 	}
 }
@@ -83,7 +87,7 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 	}
 	c.out.Clusters = append(c.out.Clusters, out)
 	if out.Discovery == ir.ByAssignment {
-		c.out.Assignments = append(c.out.Assignments, assignment(c.snap, out.Key, p, labels))
+		c.out.Assignments = append(c.out.Assignments, assignment(c.snap, callerOf(c.snap, c.node), h.Service.Distribution, out.Key, p, labels))
 	}
 }
 

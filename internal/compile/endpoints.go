@@ -34,31 +34,37 @@ func Endpoints(snap *mesh.Snapshot, node Node, key ir.Key) (a ir.Assignment, ok 
 		}
 		labels = s.Labels
 	}
-	return assignment(snap, key, p, labels), true
+	return assignment(snap, callerOf(snap, node), h.Service.Distribution, key, p, labels), true
 }
 
-// assignment groups a port's endpoints with the labels by locality.
-func assignment(snap *mesh.Snapshot, key ir.Key, p *mesh.Port, labels map[string]string) ir.Assignment {
+// assignment groups a port's endpoints with the labels by locality, and by how near
+// they are to the caller where the service prefers near ones.
+func assignment(snap *mesh.Snapshot, from caller, prefer registry.Distribution, key ir.Key, p *mesh.Port, labels map[string]string) ir.Assignment {
+	type place struct {
+		registry.Locality
+		distance uint32
+	}
 	out := ir.Assignment{Cluster: key}
-	byPlace := map[registry.Locality]int{}
+	byPlace := map[place]int{}
 	for i := range p.Endpoints {
 		e := &p.Endpoints[i]
 		if !registry.Matches(labels, e.Workload.Labels) {
 			continue
 		}
-		l := e.Workload.Locality
+		l := place{e.Workload.Locality, from.distance(e.Workload, prefer)}
 		at, ok := byPlace[l]
 		if !ok {
 			at = len(out.Localities)
 			byPlace[l] = at
-			out.Localities = append(out.Localities, ir.LocalityEndpoints{Region: l.Region, Zone: l.Zone, Subzone: l.Subzone})
+			out.Localities = append(out.Localities, ir.LocalityEndpoints{Region: l.Region, Zone: l.Zone, Subzone: l.Subzone, Priority: l.distance})
 		}
 		out.Localities[at].Endpoints = append(out.Localities[at].Endpoints, ir.Endpoint{
 			Addr: e.Addr, MeshTLS: takesMeshTLS(snap, e), Label: workloadLabel(e.Workload),
 		})
 	}
+	closeGaps(out.Localities)
 	slices.SortFunc(out.Localities, func(a, b ir.LocalityEndpoints) int {
-		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Subzone, b.Subzone))
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Subzone, b.Subzone))
 	})
 	for i := range out.Localities {
 		slices.SortFunc(out.Localities[i].Endpoints, func(a, b ir.Endpoint) int {

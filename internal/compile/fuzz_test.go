@@ -10,6 +10,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/compile"
+	"github.com/lateen-mesh/lateen/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/internal/ir"
 	"github.com/lateen-mesh/lateen/internal/istioapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -49,6 +50,9 @@ func FuzzPipeline(f *testing.F) {
 			objs = append(objs[:len(objs):len(objs)], list...)
 		}
 		cfg, said := istioapi.Read(objs)
+		second, _, saidToo := gatewayapi.Read(objs, gatewayapi.Options{})
+		cfg.Add(second)
+		said = append(said, saidToo...)
 		vips := registry.Allocate(nil, netip.MustParsePrefix("10.96.0.0/16"), cfg.Services)
 		snap, more := mesh.Build(cfg, mesh.Inputs{Workloads: workloads, VIPs: vips})
 		checkStatuses(t, append(said, more...))

@@ -19,13 +19,11 @@ type openServer struct {
 	*mesh.Server
 }
 
-func (o *openServer) gatewayName() string { return o.gateway.Namespace + "/" + o.gateway.Name }
-
 // gateway compiles the servers of all gateways that select the node. Servers of
 // one port are merged; the oldest gateway decides between plain HTTP and TLS.
 func (c *compiler) gateway() {
 	byPort := map[uint16][]openServer{}
-	for _, g := range c.snap.Gateways(c.node.Labels) {
+	for _, g := range c.snap.Gateways(c.node.Namespace, c.node.Labels) {
 		for i := range g.Servers {
 			s := &g.Servers[i]
 			port := c.targetPort(s.Port)
@@ -74,15 +72,21 @@ func (c *compiler) httpPort(port uint16, servers []openServer) {
 // without a usable credential stays closed; mesh.Build says so.
 func (c *compiler) tlsPort(port uint16, servers []openServer) {
 	l := ir.Listener{Port: port, App: ir.HTTP}
+	var tables []*ir.Table // as l.TLS
 	taken := map[string]*openServer{}
 	for i := range servers {
 		s := &servers[i]
-		sec, ok := c.snap.Secret(c.node.Namespace, s.Credential)
+		sec, ok := c.snap.CredentialOf(s.Server, c.node.Namespace)
 		if !ok || sec.Invalid != "" {
 			continue
 		}
+		if s.CredentialAccount != "" && s.CredentialAccount != c.node.ServiceAccount {
+			c.say(s.Origin.At("tls"), verdict.Invalid, verdict.Ref{Kind: "ServiceAccount", Namespace: c.node.Namespace, Name: c.node.ServiceAccount},
+				"a workload with the gateway's labels runs as the account %s, and the certificate is for the account %s: it does not get it", c.node.ServiceAccount, s.CredentialAccount)
+			continue
+		}
 		t := ir.Terminated{
-			Secret:  "kubernetes://" + s.Credential,
+			Secret:  secretName(s.Server),
 			Table:   strings.Join([]string{"https", strconv.Itoa(int(s.Port)), s.PortName, s.gateway.Name, s.gateway.Namespace}, "."),
 			Origins: []verdict.Origin{s.Origin},
 		}
@@ -99,12 +103,25 @@ func (c *compiler) tlsPort(port uint16, servers []openServer) {
 		}
 		l.TLS = append(l.TLS, t)
 		l.Origins = append(l.Origins, s.Origin)
-		c.out.Tables = append(c.out.Tables, c.gatewayTable(t.Table, servers[i:i+1]))
+		table := c.gatewayTable(t.Table, servers[i:i+1])
+		tables = append(tables, &table)
 		c.secret(t.Secret, sec)
+	}
+	misdirected(l.TLS, tables)
+	for _, t := range tables {
+		c.out.Tables = append(c.out.Tables, *t)
 	}
 	if len(l.TLS) > 0 {
 		c.out.Outbound = append(c.out.Outbound, l)
 	}
+}
+
+// secretName is the name of a server's credential in SDS, in Istio's forms.
+func secretName(s *mesh.Server) string {
+	if s.CredentialNamespace != "" {
+		return "kubernetes-gateway://" + s.CredentialNamespace + "/" + s.Credential
+	}
+	return "kubernetes://" + s.Credential
 }
 
 func (c *compiler) secret(name string, sec *mesh.Secret) {
@@ -140,12 +157,20 @@ func (c *compiler) gatewayTable(name string, servers []openServer) ir.Table {
 				at(h.Host).requireTLS = true
 			}
 		}
-		for _, set := range c.snap.RoutesAt(s.gatewayName(), c.node.Namespace) {
+		if s.Isolated {
+			for _, h := range s.Hosts {
+				at(h.Host) // what no rule takes reaches no other listener
+			}
+		}
+		for _, set := range c.snap.RoutesAt(s.gateway.Key(), c.node.Namespace) {
 			for _, vsHost := range set.Hosts {
 				for _, h := range s.Intersect(vsHost, set.Namespace) {
+					if !isolatedFor(servers, s, h) {
+						continue
+					}
 					gh := at(h)
 					gh.requireTLS = gh.requireTLS || s.HTTPSRedirect
-					b := boundSet{set: set, gateway: s.gatewayName()}
+					b := boundSet{set: set, gateway: s.gateway.Key()}
 					if !slices.Contains(gh.sets, b) {
 						gh.sets = append(gh.sets, b)
 					}

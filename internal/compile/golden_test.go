@@ -18,10 +18,12 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/compile"
+	"github.com/lateen-mesh/lateen/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/internal/ir"
 	"github.com/lateen-mesh/lateen/internal/istioapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -39,6 +41,7 @@ type pipeline struct {
 	proxy    *ir.Proxy
 	set      *build.Set
 	statuses []verdict.Status
+	gateways []gatewayapi.Status
 }
 
 // caseWorkload is one entry of workloads.yaml.
@@ -48,6 +51,7 @@ type caseWorkload struct {
 	Ports                                 []registry.Port
 	NotReady, Bare                        bool
 	Region, Zone, Subzone                 string
+	Host                                  string // the node that it runs on
 }
 
 // caseNode is node.yaml.
@@ -57,6 +61,7 @@ type caseNode struct {
 	DataPlane    string
 	Interception string
 	SocketMark   uint32
+	Deployed     bool // gateways of the Gateway API, as on Kubernetes
 	// Show limits xds.yaml to resources "type/name" by shell patterns.
 	Show []string
 	// IR limits ir.yaml to fields of ir.Proxy; "none" leaves the section out.
@@ -83,6 +88,9 @@ func TestGolden(t *testing.T) {
 			p := run(t, in, cn, nil)
 			acceptable(t, p)
 			got := map[string]string{"status.yaml": dumpStatuses(t, p.statuses), "xds.yaml": dumpSet(t, p.set, cn.Show)}
+			if len(p.gateways) > 0 {
+				got["conditions.txt"] = dumpConditions(p.gateways)
+			}
 			if !slices.Contains(cn.IR, "none") {
 				got["ir.yaml"] = dumpIR(t, p.proxy, cn.IR)
 			}
@@ -111,7 +119,7 @@ func compareGolden(t *testing.T, file string, ar *txtar.Archive, got map[string]
 	}
 }
 
-var outputs = []string{"status.yaml", "ir.yaml", "xds.yaml"}
+var outputs = []string{"status.yaml", "conditions.txt", "ir.yaml", "xds.yaml"}
 
 func isOutput(name string) bool { return slices.Contains(outputs, name) }
 
@@ -147,12 +155,12 @@ func run(t testing.TB, in map[string]string, cn caseNode, reorder func(objs []*a
 	workloads := readWorkloads(t, in["workloads.yaml"])
 	var prior compile.Prior
 	if before := in["before.yaml"]; before != "" {
-		_, snap, _ := model(t, in["services.yaml"]+"\n---\n"+before, workloads, nil)
+		snap, _, _ := model(t, in["services.yaml"]+"\n---\n"+before, cn.Deployed, workloads, nil)
 		prior = remembered(t, compile.Next(snap, nil))
 	}
 	p := &pipeline{node: nodeOf(t, cn, workloads)}
 	var said []verdict.Status
-	_, p.snap, said = model(t, in["services.yaml"]+"\n---\n"+in["in.yaml"], workloads, reorder)
+	p.snap, p.gateways, said = model(t, in["services.yaml"]+"\n---\n"+in["in.yaml"], cn.Deployed, workloads, reorder)
 	p.proxy, p.statuses = compile.Proxy(p.snap, p.node, prior)
 	p.statuses = verdict.Sort(append(said, p.statuses...))
 	var err error
@@ -176,7 +184,7 @@ func remembered(t testing.TB, prior compile.Prior) compile.Prior {
 	return out
 }
 
-func model(t testing.TB, text string, workloads []registry.Workload, reorder func([]*api.Object, []registry.Workload)) (mesh.Config, *mesh.Snapshot, []verdict.Status) {
+func model(t testing.TB, text string, deployed bool, workloads []registry.Workload, reorder func([]*api.Object, []registry.Workload)) (*mesh.Snapshot, []gatewayapi.Status, []verdict.Status) {
 	t.Helper()
 	objs, err := api.Decode(strings.NewReader(text), "in.yaml")
 	if err != nil {
@@ -192,9 +200,12 @@ func model(t testing.TB, text string, workloads []registry.Workload, reorder fun
 		reorder(objs, workloads)
 	}
 	cfg, said := istioapi.Read(objs)
+	second, gateways, saidToo := gatewayapi.Read(objs, gatewayapi.Options{Deployed: deployed})
+	cfg.Add(second)
+	said = append(said, saidToo...)
 	vips := registry.Allocate(nil, netip.MustParsePrefix("10.96.0.0/16"), cfg.Services)
 	snap, more := mesh.Build(cfg, mesh.Inputs{Workloads: workloads, VIPs: vips})
-	return cfg, snap, append(said, more...)
+	return snap, gateways, append(said, more...)
 }
 
 func readWorkloads(t testing.TB, text string) []registry.Workload {
@@ -211,7 +222,7 @@ func readWorkloads(t testing.TB, text string) []registry.Workload {
 			Name: w.Name, Namespace: cmp.Or(w.Namespace, "default"), Owner: owner, OwnerKind: "Deployment",
 			ServiceAccount: cmp.Or(w.Account, "default"), Labels: w.Labels, Addr: netip.MustParseAddr(w.Addr),
 			Ports: w.Ports, Ready: !w.NotReady, Proxied: !w.Bare,
-			Locality: registry.Locality{Region: w.Region, Zone: w.Zone, Subzone: w.Subzone},
+			Node: w.Host, Locality: registry.Locality{Region: w.Region, Zone: w.Zone, Subzone: w.Subzone},
 		})
 	}
 	return out
@@ -257,6 +268,46 @@ func dumpStatuses(t testing.TB, list []verdict.Status) string {
 			fmt.Fprintf(&b, " [by %s]", s.By)
 		}
 		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// dumpConditions shows statuses of the Gateway API, one condition a line.
+func dumpConditions(list []gatewayapi.Status) string {
+	var b strings.Builder
+	show := func(indent string, conditions []metav1.Condition) {
+		for _, c := range conditions {
+			fmt.Fprintf(&b, "%s%s=%s %s", indent, c.Type, c.Status, c.Reason)
+			if c.Message != c.Reason {
+				fmt.Fprintf(&b, ": %s", c.Message)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	for _, s := range list {
+		fmt.Fprintln(&b, s.Object.Ref())
+		switch {
+		case s.Class != nil:
+			show("  ", s.Class.Conditions)
+		case s.Route != nil:
+			for _, p := range s.Route.Parents {
+				fmt.Fprintf(&b, "  parent %s of %s\n", p.ParentRef.Name, p.ControllerName)
+				show("    ", p.Conditions)
+			}
+		case s.Gateway != nil:
+			show("  ", s.Gateway.Conditions)
+			for _, a := range s.Gateway.Addresses {
+				fmt.Fprintf(&b, "  address %s %s\n", *a.Type, a.Value)
+			}
+			for _, l := range s.Gateway.Listeners {
+				fmt.Fprintf(&b, "  listener %s: %d routes, kinds", l.Name, l.AttachedRoutes)
+				for _, k := range l.SupportedKinds {
+					fmt.Fprintf(&b, " %s", k.Kind)
+				}
+				b.WriteByte('\n')
+				show("    ", l.Conditions)
+			}
+		}
 	}
 	return b.String()
 }

@@ -16,8 +16,7 @@ func (c *compiler) virtualHost(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
 		Domains: domains(h, c.node.Namespace),
 		Origins: []verdict.Origin{h.Service.Origin},
 	}
-	sets := c.snap.Routes(c.node.Namespace, h.Name)
-	sets = slices.DeleteFunc(slices.Clone(sets), func(s *mesh.RouteSet) bool { return len(s.HTTP) == 0 })
+	sets := mesh.Governing(c.snap.Routes(c.node.Namespace, h.Name), p.Number, h.Service.Namespace, c.node.Namespace)
 	if len(sets) == 0 {
 		out.Routes = []ir.Route{c.defaultRoute(h, p)}
 		return out

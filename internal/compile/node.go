@@ -41,4 +41,8 @@ type Node struct {
 	// so that they are not redirected back to it; 0 sets none. Our proxy marks its
 	// sockets by itself.
 	SocketMark uint32
+	// OnDemand says that a sidecar gets only what Scope names, the full names of the
+	// hosts that its workload calls, sorted; and what their rules lead to.
+	OnDemand bool
+	Scope    []string
 }

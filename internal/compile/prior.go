@@ -35,7 +35,7 @@ func Next(snap *mesh.Snapshot, prior Prior) Prior {
 // complete reports whether all destinations of a rule exist.
 func complete(snap *mesh.Snapshot, rule *mesh.HTTPRule, client mesh.Client) bool {
 	for i := range rule.Destinations {
-		if rule.Destinations[i].Weight == 0 {
+		if rule.Destinations[i].Weight == 0 || rule.Destinations[i].Invalid != "" {
 			continue
 		}
 		if _, missing := snap.Resolve(&rule.Destinations[i], client, firstPort(snap, rule.Destinations[i].Host)); missing != nil {

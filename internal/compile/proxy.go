@@ -24,6 +24,7 @@ func Proxy(snap *mesh.Snapshot, node Node, prior Prior) (*ir.Proxy, []verdict.St
 	} else {
 		c.inbound()
 		c.outbound()
+		c.led()
 	}
 	slices.SortFunc(c.out.Outbound, compareListeners)
 	slices.SortFunc(c.out.Tables, func(a, b ir.Table) int { return cmp.Compare(a.Name, b.Name) })
@@ -49,7 +50,7 @@ func newCompiler(snap *mesh.Snapshot, node Node, prior Prior) *compiler {
 		node:   node,
 		client: mesh.Client{Namespace: node.Namespace, Labels: node.Labels},
 		prior:  prior,
-		hosts:  snap.Hosts(node.Namespace),
+		hosts:  hostsOf(snap, &node),
 		out: &ir.Proxy{
 			Gateway:     node.Kind == Router,
 			DataPlane:   cmp.Or(node.DataPlane, ir.Native),

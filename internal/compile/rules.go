@@ -18,11 +18,13 @@ type boundSet struct {
 // routes merges the rules of several sets for one host: all routes with
 // conditions, the oldest set first, then the first route without. Within a set
 // nothing after a rule without conditions acts. port is the one that is called.
+//
+// The rules of ranked sets come before those, by their ranks.
 func (c *compiler) routes(sets []boundSet, port uint16) []ir.Route {
-	var out []ir.Route
+	out := c.ranked(sets, port)
 	var last *ir.Route
 	for _, b := range sets {
-		done := false
+		done := b.set.Ranked
 		for i := range b.set.HTTP {
 			if done {
 				break
@@ -56,6 +58,7 @@ func (c *compiler) rule(rule *mesh.HTTPRule, b boundSet, port uint16) []ir.Route
 	if len(rule.Matches) == 0 {
 		r := c.action(rule, b, port)
 		r.Match = ir.Match{Path: ir.StringMatch{Kind: ir.Prefix, Value: "/"}, Default: true}
+		replacePath(&r, rule)
 		r.Operation += "/*"
 		return []ir.Route{r}
 	}
@@ -67,6 +70,7 @@ func (c *compiler) rule(rule *mesh.HTTPRule, b boundSet, port uint16) []ir.Route
 		}
 		r := c.action(rule, b, port)
 		r.Match = match(m)
+		replacePath(&r, rule)
 		if r.Name != "" && m.Name != "" {
 			r.Name += "." + m.Name
 		}
@@ -127,7 +131,7 @@ func named(m *mesh.NamedMatch, invert bool) ir.NamedMatch {
 }
 
 func operationPath(m *ir.Match) string {
-	if m.Path.Kind == ir.Prefix {
+	if m.Path.Kind == ir.Prefix || m.Path.Kind == ir.Segments {
 		return m.Path.Value + "*"
 	}
 	return m.Path.Value

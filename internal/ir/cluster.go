@@ -19,6 +19,8 @@ const (
 	BlackHole          Direction = "BlackHoleCluster"
 	PassthroughTo      Direction = "PassthroughCluster"
 	InboundPassthrough Direction = "InboundPassthroughCluster"
+	// Unusable names no cluster that exists: requests that are sent there fail.
+	Unusable Direction = "UnusableBackend"
 )
 
 // Key names a cluster by what it is.
@@ -157,7 +159,10 @@ type Assignment struct {
 // LocalityEndpoints are the endpoints of one place.
 type LocalityEndpoints struct {
 	Region, Zone, Subzone string
-	Endpoints             []Endpoint // sorted by address
+	// Priority is 0 for the endpoints that are called as long as there are healthy
+	// ones among them, 1 for those after them, and so on without a gap.
+	Priority  uint32
+	Endpoints []Endpoint // sorted by address
 }
 
 // Endpoint is one address.

@@ -30,9 +30,12 @@ type Route struct {
 	Redirect *Redirect
 	Direct   *Direct
 
-	Rewrite   *Rewrite
-	Timeout   time.Duration // 0: none
-	Retry     *Retry        // nil: no retries
+	Rewrite *Rewrite
+	Timeout time.Duration // 0: none
+	Retry   *Retry        // nil: no retries
+	// Unusable answers 500, not 503, where a cluster does not exist: it is for the
+	// shares of destinations that are Unusable.
+	Unusable  bool
 	Fault     *Fault
 	Mirrors   []Mirror
 	Request   HeaderOps
@@ -49,12 +52,14 @@ type Route struct {
 // MatchKind is how a string is compared.
 type MatchKind string
 
-// The kinds of matches. Regex is RE2 over the whole value.
+// The kinds of matches. Regex is RE2 over the whole value; Segments is a prefix of a
+// path's whole segments, without a slash at its end.
 const (
-	Exact   MatchKind = "exact"
-	Prefix  MatchKind = "prefix"
-	Regex   MatchKind = "regex"
-	Present MatchKind = "present"
+	Exact    MatchKind = "exact"
+	Prefix   MatchKind = "prefix"
+	Segments MatchKind = "segments"
+	Regex    MatchKind = "regex"
+	Present  MatchKind = "present"
 )
 
 // StringMatch compares a string.
@@ -97,6 +102,8 @@ type Redirect struct {
 	Port   uint32
 	Path   string
 	Prefix string // replaces the matched prefix
+	Regex  string // with Subst: replaces by regular expression
+	Subst  string
 }
 
 // Direct answers by itself.

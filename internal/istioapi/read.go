@@ -12,12 +12,14 @@ import (
 	"fmt"
 	"slices"
 
+	"istio.io/api/annotation"
 	networking "istio.io/api/networking/v1alpha3"
 	security "istio.io/api/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/registry"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
@@ -40,13 +42,14 @@ func Read(objs []*api.Object) (mesh.Config, []verdict.Status) {
 type reader struct {
 	cfg      mesh.Config
 	statuses []verdict.Status
+	near     map[string]registry.Distribution // by namespace, where its annotation says so
 }
 
 func (r *reader) object(o *api.Object) {
 	meta := mesh.Meta{Origin: o.Origin(), Created: o.Meta.Created}
 	switch spec := o.Spec.(type) {
 	case *corev1.Namespace:
-		r.cfg.Namespaces = append(r.cfg.Namespaces, mesh.Namespace{Meta: meta, Name: o.Meta.Name, Labels: o.Meta.Labels})
+		r.namespace(o, meta)
 	case *corev1.ServiceAccount:
 		r.cfg.Accounts = append(r.cfg.Accounts, mesh.Account{Meta: meta, Namespace: o.Meta.Namespace, Name: o.Meta.Name})
 	case *corev1.Service:
@@ -70,6 +73,22 @@ func (r *reader) object(o *api.Object) {
 			r.say(meta.Origin, verdict.NotActedOn, "%s is read but not acted on yet", o.Kind.Name)
 		}
 	}
+}
+
+func (r *reader) namespace(o *api.Object, meta mesh.Meta) {
+	r.cfg.Namespaces = append(r.cfg.Namespaces, mesh.Namespace{Meta: meta, Name: o.Meta.Name, Labels: o.Meta.Labels})
+	text := o.Meta.Annotations[annotation.NetworkingTrafficDistribution.Name]
+	if text == "" {
+		return
+	}
+	d, ok := distributionOf(text)
+	if !ok {
+		r.say(meta.Origin.At("metadata.annotations"), verdict.NotActedOn, "the value %q of %s is not known", text, annotation.NetworkingTrafficDistribution.Name)
+	}
+	if r.near == nil {
+		r.near = map[string]registry.Distribution{}
+	}
+	r.near[o.Meta.Name] = d
 }
 
 // say adds a verdict.

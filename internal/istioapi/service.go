@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"istio.io/api/annotation"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -52,15 +53,49 @@ func (r *reader) service(o *api.Object, meta mesh.Meta, in *corev1.Service) {
 	if t := in.Spec.InternalTrafficPolicy; t != nil && *t == corev1.ServiceInternalTrafficPolicyLocal {
 		r.say(spec.At("internalTrafficPolicy"), verdict.NotActedOn, "the policy Local is not acted on yet")
 	}
-	if len(in.Spec.Selector) == 0 {
-		r.say(spec.At("selector"), verdict.SelectsNothing, "a service without a selector has no endpoints here")
-	}
+	out.Distribution = r.distribution(o, spec, in.Spec.TrafficDistribution)
 	for i := range in.Spec.Ports {
 		if p, ok := r.servicePort(spec.At(index("ports", i)), &in.Spec.Ports[i]); ok {
 			out.Ports = append(out.Ports, p)
 		}
 	}
 	r.cfg.Services = append(r.cfg.Services, out)
+}
+
+// distribution reads where a service's endpoints are preferred: the field, else the
+// annotation of the Service, else that of its Namespace (Istio, "Traffic
+// Distribution"). Namespaces are read before Services.
+func (r *reader) distribution(o *api.Object, spec verdict.Origin, field *string) registry.Distribution {
+	if field != nil {
+		d, ok := distributionOf(*field)
+		if !ok {
+			r.say(spec.At("trafficDistribution"), verdict.NotActedOn, "%q is not known; endpoints are called wherever they are", *field)
+		}
+		return d
+	}
+	text := o.Meta.Annotations[annotation.NetworkingTrafficDistribution.Name]
+	if text == "" {
+		return r.near[o.Meta.Namespace]
+	}
+	d, ok := distributionOf(text)
+	if !ok {
+		at := verdict.Origin{Ref: spec.Ref, Generation: spec.Generation}
+		r.say(at.At("metadata.annotations"), verdict.NotActedOn, "the value %q of %s is not known", text, annotation.NetworkingTrafficDistribution.Name)
+	}
+	return d
+}
+
+// distributionOf knows Kubernetes' values; Istio's annotation takes them in any case.
+func distributionOf(text string) (d registry.Distribution, ok bool) {
+	switch strings.ToLower(text) {
+	case "preferclose", "prefersamezone":
+		return registry.SameZone, true
+	case "prefersamenode":
+		return registry.SameNode, true
+	case "any":
+		return registry.Anywhere, true
+	}
+	return registry.Anywhere, false
 }
 
 func (r *reader) servicePort(at verdict.Origin, in *corev1.ServicePort) (registry.ServicePort, bool) {

@@ -30,6 +30,9 @@ func (s *Snapshot) check(v *verdicts, cfg *Config) {
 }
 
 func (s *Snapshot) checkRoutes(v *verdicts, r *RouteSet) {
+	if r.Ranked {
+		return // package gatewayapi says in conditions where its routes act
+	}
 	if len(r.Gateways) == 1 && r.Gateways[0] == MeshGateway {
 		s.checkHosts(v, r)
 	}
@@ -81,7 +84,7 @@ func (s *Snapshot) anyHost(pattern string) bool {
 // checkBinding says whether a rule set's gateway exists and has a host in common.
 func (s *Snapshot) checkBinding(v *verdicts, at verdict.Origin, r *RouteSet, name string) {
 	for _, g := range s.gateways {
-		if g.Namespace+"/"+g.Name != name {
+		if g.Key() != name {
 			continue
 		}
 		for i := range g.Servers {
@@ -123,9 +126,10 @@ func (s *Snapshot) checkPolicy(v *verdicts, p *HostPolicy) {
 	if !ok {
 		return
 	}
+	members := s.workloads.Members(h.Service)
 	for i := range p.Subsets {
 		sub := &p.Subsets[i]
-		none := !slices.ContainsFunc(s.workloads.Selected(h.Service.Namespace, h.Service.Selector), func(w *registry.Workload) bool {
+		none := !slices.ContainsFunc(members, func(w *registry.Workload) bool {
 			return registry.Matches(sub.Labels, w.Labels)
 		})
 		if none {
@@ -138,13 +142,17 @@ func (s *Snapshot) checkGateway(v *verdicts, g *Gateway) {
 	var spaces []string
 	for ns := range s.workloads.Namespaces() {
 		for _, w := range s.workloads.Namespace(ns) {
-			if registry.Matches(g.Selector, w.Labels) {
+			if s.selects(g, ns, w.Labels) {
 				spaces = append(spaces, ns)
 				break
 			}
 		}
 	}
 	if len(spaces) == 0 {
+		if g.Listener {
+			v.say(g.Origin, verdict.Waiting, "no workload of the gateway runs")
+			return
+		}
 		v.say(g.Origin, verdict.SelectsNothing, "the selector matches no workload")
 		return
 	}
@@ -155,7 +163,7 @@ func (s *Snapshot) checkGateway(v *verdicts, g *Gateway) {
 			continue
 		}
 		for _, ns := range spaces {
-			if sec, ok := s.Secret(ns, srv.Credential); !ok || sec.Invalid != "" {
+			if sec, ok := s.CredentialOf(srv, ns); srv.CredentialNamespace == "" && (!ok || sec.Invalid != "") {
 				v.by(srv.Origin.At("tls.credentialName"), verdict.Waiting, verdict.Ref{Kind: "Secret", Namespace: ns, Name: srv.Credential},
 					"the namespace %s of the gateway's workload has no usable Secret %s: the server is not opened", ns, srv.Credential)
 			}

@@ -1,8 +1,8 @@
 // Package mesh is the neutral model of the mesh: what the objects of Istio's API
-// (and later of the Gateway API) say, without the types of any API.
+// and of the Gateway API say, without the types of any API.
 //
-// A front end (package istioapi) fills a Config, a plain list of values in no
-// particular order. Build turns it, with the workloads, into a Snapshot: resolved,
+// Front ends (packages istioapi and gatewayapi) fill a Config, a plain list of
+// values in no particular order. Build turns it, with the workloads, into a Snapshot: resolved,
 // indexed and immutable, the only thing that the compiler reads.
 package mesh
 
@@ -23,6 +23,18 @@ type Config struct {
 	Gateways   []Gateway
 	MTLS       []MTLSPolicy
 	Secrets    []Secret
+}
+
+// Add adds what another front end has read.
+func (c *Config) Add(o Config) {
+	c.Namespaces = append(c.Namespaces, o.Namespaces...)
+	c.Accounts = append(c.Accounts, o.Accounts...)
+	c.Services = append(c.Services, o.Services...)
+	c.Routes = append(c.Routes, o.Routes...)
+	c.Policies = append(c.Policies, o.Policies...)
+	c.Gateways = append(c.Gateways, o.Gateways...)
+	c.MTLS = append(c.MTLS, o.MTLS...)
+	c.Secrets = append(c.Secrets, o.Secrets...)
 }
 
 // Meta is what every value made from an object carries.
@@ -64,7 +76,8 @@ func (PrivateBytes) GoString() string { return "[private]" }
 // MarshalText returns a placeholder, for JSON and YAML.
 func (PrivateBytes) MarshalText() ([]byte, error) { return []byte("[private]"), nil }
 
-// RouteSet is a list of routing rules for some hosts (Istio's VirtualService).
+// RouteSet is a list of routing rules for some hosts: a VirtualService, or an
+// HTTPRoute or GRPCRoute at one of its parents.
 type RouteSet struct {
 	Meta
 	Namespace, Name string
@@ -73,8 +86,14 @@ type RouteSet struct {
 	// Gateways names where the rules act: "namespace/name", or "mesh" for sidecars.
 	Gateways []string
 	ExportTo []string // as registry.Service.ExportTo
-	HTTP     []HTTPRule
-	TCP      []TCPRule
+	// Ranked rules belong to the Gateway API: over all sets of a host, the most
+	// specific match comes first (HTTPMatch.Rank), whatever the order of writing. On
+	// sidecars they replace the rules of sets that are not ranked.
+	Ranked bool
+	// Port limits ranked rules on sidecars to one port of the service; 0: all ports.
+	Port uint16
+	HTTP []HTTPRule
+	TCP  []TCPRule
 }
 
 // HTTPRule is one rule: what it matches and what happens then. A rule with
@@ -122,11 +141,14 @@ type HTTPMatch struct {
 type MatchKind string
 
 // The kinds of string matches. Regex is RE2 and must match the whole value.
+// Segments is a prefix of whole segments of a path: "/a" takes "/a" and "/a/b", but
+// not "/ab"; it has no slash at its end.
 const (
-	Exact   MatchKind = "exact"
-	Prefix  MatchKind = "prefix"
-	Regex   MatchKind = "regex"
-	Present MatchKind = "present"
+	Exact    MatchKind = "exact"
+	Prefix   MatchKind = "prefix"
+	Segments MatchKind = "segments"
+	Regex    MatchKind = "regex"
+	Present  MatchKind = "present"
 )
 
 // StringMatch compares a string.
@@ -150,6 +172,9 @@ type Destination struct {
 	Weight   uint32
 	Request  HeaderOps
 	Response HeaderOps
+	// Invalid says why nothing can be sent there, although other destinations of the
+	// rule act: its share of the requests is answered 500.
+	Invalid string
 }
 
 // Redirect answers with a redirection.
@@ -160,6 +185,9 @@ type Redirect struct {
 	Port      uint32
 	Path      string // replaces the path
 	PrefixURI bool   // Path is "%PREFIX()%…": only the matched prefix is replaced
+	// Segments are counted by PrefixURI: between Path and what follows there is one
+	// slash.
+	Segments bool
 	// FromRequestPort keeps the port of the request; else the scheme's default.
 	FromRequestPort bool
 }
@@ -173,10 +201,22 @@ type DirectResponse struct {
 // Rewrite changes the request before it is sent on.
 type Rewrite struct {
 	Path      string // replaces the matched path or prefix
+	Scope     Scope  // of Path
 	Regex     string // with Substitution: replaces by regular expression
 	Subst     string
 	Authority string
 }
+
+// Scope is what a rewrite's path replaces.
+type Scope string
+
+// The scopes. OfSegments leaves one slash between the new prefix and what follows,
+// and a path of "/" where nothing follows.
+const (
+	OfMatch    Scope = ""         // what the match matched (VirtualService)
+	OfSegments Scope = "segments" // the matched prefix, in whole segments
+	OfWhole    Scope = "whole"    // the whole path
+)
 
 // Retries is a retry policy. Zero Attempts turns retries off.
 type Retries struct {
@@ -357,7 +397,10 @@ type Gateway struct {
 	Meta
 	Namespace, Name string
 	Selector        map[string]string
-	Servers         []Server
+	// WorkloadNamespace limits the selector to one namespace; "": all of them.
+	WorkloadNamespace string
+	Listener          bool // of the Gateway API; rules act there only if they are Ranked
+	Servers           []Server
 }
 
 // Server is one port of a gateway.
@@ -372,6 +415,16 @@ type Server struct {
 	HTTPSRedirect bool
 	// Credential names the Secret of an HTTPS server with mode SIMPLE.
 	Credential string
+	// CredentialNamespace is where the Secret lies, which a front end has found to be
+	// permitted; "": in the namespace of the gateway's workload.
+	CredentialNamespace string
+	// CredentialAccount is the service account that the credential is for; "": any of
+	// the workloads that the gateway selects. Labels alone open no door: whoever may make
+	// pods in the namespace gives them.
+	CredentialAccount string
+	// Isolated is a listener of the Gateway API: requests for a host go to the rules of
+	// the listener with the most specific host, and to no other's.
+	Isolated bool
 }
 
 // ServerHost is a host of a server.

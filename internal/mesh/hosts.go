@@ -50,6 +50,9 @@ func (s *Snapshot) buildHosts(v *verdicts, services []registry.Service, vips map
 		for j := range svc.Ports {
 			h.Ports = append(h.Ports, s.buildPort(svc, &svc.Ports[j]))
 		}
+		if len(svc.Selector) == 0 && len(s.workloads.Members(svc)) == 0 {
+			v.say(svc.Origin.At("spec.selector"), verdict.SelectsNothing, "a service without a selector has no endpoints here")
+		}
 		s.hosts = append(s.hosts, h)
 		s.byName[h.Name] = h
 	}

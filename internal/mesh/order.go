@@ -14,9 +14,12 @@ import (
 // the oldest set first, then the first rule without.
 func (s *Snapshot) checkOrder(v *verdicts) {
 	for _, r := range s.routes.all {
-		shadowedWithin(v, r)
+		if !r.Ranked {
+			shadowedWithin(v, r)
+		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(s.routes.exact)) {
+		shadowedByRanked(v, host, s.routes.exact[host])
 		shadowedAcross(v, s.routes.exact[host], "the host "+host)
 	}
 	for _, g := range slices.Sorted(maps.Keys(s.routes.gateways)) {
@@ -28,6 +31,22 @@ func (s *Snapshot) checkOrder(v *verdicts) {
 		}
 		for _, h := range slices.Sorted(maps.Keys(byHost)) {
 			shadowedAcross(v, byHost[h], "the host "+h+" at the gateway "+g)
+		}
+	}
+}
+
+// shadowedByRanked names the sets of a service that a route of the Gateway API
+// replaces.
+func shadowedByRanked(v *verdicts, host string, sets []*RouteSet) {
+	for _, r := range sets {
+		if r.Ranked || len(r.HTTP) == 0 {
+			continue
+		}
+		for _, w := range sets {
+			if w.Ranked && w.Port == 0 && len(w.ExportTo) == 0 {
+				v.by(r.Origin, verdict.Shadowed, w.Origin.Ref, "%s routes the requests for %s: rules of the Gateway API win over those of a VirtualService", w.Origin, host)
+				break
+			}
 		}
 	}
 }
@@ -47,6 +66,9 @@ func shadowedWithin(v *verdicts, r *RouteSet) {
 func shadowedAcross(v *verdicts, sets []*RouteSet, where string) {
 	seen := map[string]*HTTPRule{} // by conditions; "" for the rule without
 	for _, r := range sets {
+		if r.Ranked {
+			continue // its rules are not taken in the order of age
+		}
 		for i := range r.HTTP {
 			rule := &r.HTTP[i]
 			key := ""

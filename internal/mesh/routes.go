@@ -20,7 +20,7 @@ func newRouteIndex(list []RouteSet) *routeIndex {
 	slices.SortFunc(x.all, func(a, b *RouteSet) int { return older(&a.Meta, &b.Meta) })
 	for _, r := range x.all {
 		for _, g := range slices.Compact(slices.Sorted(slices.Values(r.Gateways))) {
-			if g != MeshGateway {
+			if attaches(r, g) {
 				x.gateways[g] = append(x.gateways[g], r)
 			}
 		}
@@ -40,6 +40,12 @@ func newRouteIndex(list []RouteSet) *routeIndex {
 		}
 	}
 	return x
+}
+
+// attaches reports whether a rule set may act at a gateway by naming it. Gateways
+// of the Gateway API choose their routes: no VirtualService binds there by a name.
+func attaches(r *RouteSet, gateway string) bool {
+	return gateway != MeshGateway && r.Ranked == strings.HasPrefix(gateway, listenerPrefix)
 }
 
 // Routes lists the rule sets for a host on the sidecars of a namespace, the oldest

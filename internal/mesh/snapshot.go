@@ -19,6 +19,9 @@ type Inputs struct {
 	TrustDomain string
 	// RootNamespace holds mesh-wide policies, "istio-system" where empty.
 	RootNamespace string
+	// ScopeGateways keeps the selectors of Istio's gateways within their own
+	// namespaces (Istio's PILOT_SCOPE_GATEWAY_TO_NAMESPACE).
+	ScopeGateways bool
 }
 
 // Snapshot is the mesh at one moment. It is immutable: callers must not change
@@ -33,6 +36,7 @@ type Snapshot struct {
 	routes        *routeIndex
 	policies      *policyIndex
 	gateways      []*Gateway // oldest first
+	scopeGateways bool
 	mtls          *mtlsIndex
 	secrets       map[[2]string]*Secret
 }
@@ -44,6 +48,7 @@ func Build(cfg Config, in Inputs) (*Snapshot, []verdict.Status) {
 	s := &Snapshot{
 		trustDomain:   cmp.Or(in.TrustDomain, Domain),
 		rootNamespace: cmp.Or(in.RootNamespace, DefaultRootNamespace),
+		scopeGateways: in.ScopeGateways,
 		workloads:     registry.NewIndex(in.Workloads),
 		secrets:       make(map[[2]string]*Secret, len(cfg.Secrets)),
 	}
@@ -78,16 +83,34 @@ func (s *Snapshot) Secret(namespace, name string) (*Secret, bool) {
 	return sec, ok
 }
 
-// Gateways lists the gateways whose selector takes a workload with the labels, the
-// oldest first. As in Istio, a selector reaches over namespaces.
-func (s *Snapshot) Gateways(labels map[string]string) []*Gateway {
+// Gateways lists the gateways whose selector takes a workload of the namespace with
+// the labels, the oldest first. As in Istio, a selector reaches over namespaces,
+// unless the gateway is local or all of them are kept within their own.
+func (s *Snapshot) Gateways(namespace string, labels map[string]string) []*Gateway {
 	var out []*Gateway
 	for _, g := range s.gateways {
-		if registry.Matches(g.Selector, labels) {
+		if s.selects(g, namespace, labels) {
 			out = append(out, g)
 		}
 	}
 	return out
+}
+
+func (s *Snapshot) selects(g *Gateway, namespace string, labels map[string]string) bool {
+	if g.WorkloadNamespace != "" && g.WorkloadNamespace != namespace {
+		return false
+	}
+	if s.scopeGateways && !g.Listener && g.Namespace != namespace {
+		return false
+	}
+	return registry.Matches(g.Selector, labels)
+}
+
+// CredentialOf finds the credential of a server that a workload of the namespace
+// serves. A workload gets credentials of its own namespace only, but for those that a
+// front end has found to be permitted.
+func (s *Snapshot) CredentialOf(srv *Server, namespace string) (*Secret, bool) {
+	return s.Secret(cmp.Or(srv.CredentialNamespace, namespace), srv.Credential)
 }
 
 // older orders by age, and by namespace and name where two are equally old.

@@ -24,7 +24,20 @@ type Service struct {
 	// ExportTo lists the namespaces that see the service: "." its own, "*" all,
 	// "~" none. Empty means all. It is the annotation networking.istio.io/exportTo.
 	ExportTo []string
+	// Distribution is where endpoints are preferred.
+	Distribution Distribution
 }
+
+// Distribution is a service's preference for endpoints that are near the caller
+// (spec.trafficDistribution of Kubernetes' Services).
+type Distribution string
+
+// The preferences. PreferClose, the older name, is SameZone.
+const (
+	Anywhere Distribution = ""
+	SameZone Distribution = "zone"
+	SameNode Distribution = "node"
+)
 
 // Key names the service within the mesh: "namespace/name".
 func (s *Service) Key() string { return s.Namespace + "/" + s.Name }

@@ -23,7 +23,30 @@ type Workload struct {
 	Proxied  bool
 	Locality Locality
 	Node     string
+	// Serves says whose endpoint the instance is, where something else than labels
+	// decides that: Kubernetes' EndpointSlices. Nil leaves it to the services'
+	// selectors; not nil, even if empty, means exactly these.
+	Serves []Membership
 }
+
+// Membership makes a workload an endpoint of a service.
+type Membership struct {
+	Service string     // key, "namespace/name"
+	Addr    netip.Addr // where the service is served: of the family that it asks for
+	Ports   []Port     // by the names of the service's ports
+	Health  Health
+}
+
+// Health is what is known of an endpoint.
+type Health uint8
+
+// An endpoint that is Draining still serves and is about to end; like kube-proxy,
+// the mesh calls it only where a service has no ready endpoint left.
+const (
+	Unready Health = iota
+	Draining
+	Healthy
+)
 
 // Port is a declared container port.
 type Port struct {

@@ -12,6 +12,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	networking "istio.io/api/networking/v1alpha3"
 	security "istio.io/api/security/v1beta1"
@@ -69,6 +70,16 @@ func check(o *api.Object) *checker {
 		c.gateway(spec)
 	case *security.PeerAuthentication:
 		c.peerAuthentication(spec)
+	case *gatewayv1.GatewayClass:
+		c.gatewayClass(&spec.Spec)
+	case *gatewayv1.Gateway:
+		c.gatewayOfAPI(&spec.Spec)
+	case *gatewayv1.HTTPRoute:
+		c.httpRouteOfAPI(&spec.Spec)
+	case *gatewayv1.GRPCRoute:
+		c.grpcRoute(&spec.Spec)
+	case *gatewayv1.ReferenceGrant:
+		c.referenceGrant(&spec.Spec)
 	case *corev1.Service:
 		c.service(spec)
 	case *appsv1.Deployment:

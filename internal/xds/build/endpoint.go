@@ -20,6 +20,7 @@ func Endpoints(a ir.Assignment) (Resource, error) {
 		group := &endpointv3.LocalityLbEndpoints{
 			Locality:            &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.Subzone},
 			LoadBalancingWeight: wrapperspb.UInt32(uint32(len(l.Endpoints))),
+			Priority:            l.Priority,
 		}
 		for j := range l.Endpoints {
 			group.LbEndpoints = append(group.LbEndpoints, endpoint(&l.Endpoints[j]))

@@ -15,6 +15,8 @@ func routeMatch(m *ir.Match) *routev3.RouteMatch {
 		out.PathSpecifier = &routev3.RouteMatch_Path{Path: m.Path.Value}
 	case ir.Regex:
 		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: m.Path.Value}}
+	case ir.Segments:
+		out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: m.Path.Value}
 	default:
 		out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: m.Path.Value}
 	}

@@ -77,6 +77,9 @@ func forward(r *ir.Route) *routev3.RouteAction {
 		//nolint:staticcheck // Istio sends it; it switches the limit by grpc-timeout off
 		MaxGrpcTimeout: durationpb.New(r.Timeout),
 	}
+	if r.Unusable {
+		out.ClusterNotFoundResponseCode = routev3.RouteAction_INTERNAL_SERVER_ERROR
+	}
 	if len(r.Clusters) == 1 && r.Clusters[0].Request.IsZero() && r.Clusters[0].Response.IsZero() {
 		out.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: r.Clusters[0].Cluster.String()}
 	} else {
@@ -85,7 +88,7 @@ func forward(r *ir.Route) *routev3.RouteAction {
 	if rw := r.Rewrite; rw != nil {
 		out.PrefixRewrite = rw.Path
 		if rw.Regex != "" {
-			out.RegexRewrite = &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: rw.Regex}, Substitution: rw.Subst}
+			out.RegexRewrite = substitute(rw.Regex, rw.Subst)
 		}
 		if rw.Host != "" {
 			out.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: rw.Host}
@@ -100,6 +103,10 @@ func forward(r *ir.Route) *routev3.RouteAction {
 		})
 	}
 	return out
+}
+
+func substitute(regex, by string) *matcherv3.RegexMatchAndSubstitute {
+	return &matcherv3.RegexMatchAndSubstitute{Pattern: &matcherv3.RegexMatcher{Regex: regex}, Substitution: by}
 }
 
 func weightedClusters(list []ir.WeightedCluster) *routev3.WeightedCluster {
@@ -124,6 +131,8 @@ func redirect(r *ir.Redirect) *routev3.RedirectAction {
 		out.SchemeRewriteSpecifier = &routev3.RedirectAction_SchemeRedirect{SchemeRedirect: r.Scheme}
 	}
 	switch {
+	case r.Regex != "":
+		out.PathRewriteSpecifier = &routev3.RedirectAction_RegexRewrite{RegexRewrite: substitute(r.Regex, r.Subst)}
 	case r.Prefix != "":
 		out.PathRewriteSpecifier = &routev3.RedirectAction_PrefixRewrite{PrefixRewrite: r.Prefix}
 	case r.Path != "":
