@@ -2,12 +2,16 @@ package push
 
 import (
 	"context"
+	"maps"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/internal/istioapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/registry"
 	"github.com/lateen-mesh/lateen/internal/verdict"
+	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
 )
 
@@ -18,14 +22,17 @@ type builder struct {
 	generation int64
 	variants   map[string]*variant
 	fragments  map[fragmentKey]*server.Resource
+	names      nameTables
 
 	// The inputs and results of the last build.
 	revision  int64
 	config    mesh.Config
-	read      []verdict.Status // of istioapi.Read
+	read      []verdict.Status    // of the front ends
+	gateways  []gatewayapi.Status // of the Gateway API's objects
 	versions  objectVersions
 	workloads []registry.Workload
 	snapshot  *mesh.Snapshot
+	scopes    map[workloads]*scope // of the workloads whose proxies take it on demand
 }
 
 // rebuild makes and offers a new build from the current inputs, or does nothing
@@ -41,19 +48,26 @@ func (b *builder) rebuild(ctx context.Context) {
 	start := time.Now()
 	objects, revision := e.o.Objects.Snapshot()
 	first := b.snapshot == nil
+	remembers := e.o.Remembers == nil || e.o.Remembers()
 	sameConfig := !first && revision == b.revision
+	if recalled := e.recall.Swap(false); !remembers && (recalled || !sameConfig) && b.memory.follow(e.o.Memory, e.log) {
+		sameConfig = false
+	}
 	if !sameConfig {
-		b.config, b.read = istioapi.Read(objects)
+		b.readObjects(objects)
 		b.versions = versionsOf(objects)
 	}
 	vips := b.memory.allocate(e.o.Services, b.config.Services)
-	snap, checked := mesh.Build(b.config, mesh.Inputs{Workloads: workloads, VIPs: vips, TrustDomain: e.o.TrustDomain})
+	snap, checked := mesh.Build(b.config, mesh.Inputs{Workloads: workloads, VIPs: vips, TrustDomain: e.o.TrustDomain, RootNamespace: e.o.RootNamespace, ScopeGateways: e.o.ScopeGateways})
 	if !sameConfig {
 		b.memory.learn(snap)
 	}
-	if err := b.memory.save(e.o.Memory); err != nil {
-		// What was learned still acts; a restart may forget it.
-		e.log.Error("the compiler's memory was not saved", "err", err)
+	b.project(snap)
+	if remembers {
+		if err := b.memory.save(e.o.Memory); err != nil {
+			// What was learned still acts; a restart may forget it.
+			e.log.Error("the compiler's memory was not saved", "err", err)
+		}
 	}
 
 	var delta *moves
@@ -62,16 +76,25 @@ func (b *builder) rebuild(ctx context.Context) {
 	}
 	b.generation++
 	b.revision, b.workloads, b.snapshot = revision, workloads, snap
+	b.names.start(snap)
 	kind := b.recompile(snap, delta)
 	b.sweep()
 	e.built.Store(&built{
 		generation: b.generation, revision: revision, told: told, snapshot: snap, at: e.o.Now(),
-		statuses: b.statuses(checked), versions: b.versions,
+		statuses: b.statuses(checked), versions: b.versions, gateways: b.gateways,
 	})
 	e.setNames(snap)
 	b.offer()
 	e.metrics.builds.WithLabelValues(kind).Inc()
 	e.log.Debug("mesh compiled", "revision", revision, "kind", kind, "workloads", len(workloads), "variants", len(b.variants), "took", time.Since(start))
+}
+
+// readObjects runs the front ends.
+func (b *builder) readObjects(objects []*api.Object) {
+	b.config, b.read = istioapi.Read(objects)
+	more, gateways, said := gatewayapi.Read(objects, b.e.o.Gateways)
+	b.config.Add(more)
+	b.gateways, b.read = gateways, append(b.read, said...)
 }
 
 // recompile brings every variant in use up to the snapshot, by way of the
@@ -97,7 +120,24 @@ func (b *builder) recompile(snap *mesh.Snapshot, delta *moves) (kind string) {
 		kind = "full"
 		b.compileOrKeep(v, snap)
 	}
+	for _, v := range b.variants {
+		b.addNames(v)
+	}
 	return kind
+}
+
+// addNames gives a variant its name table, where proxies answer for names.
+func (b *builder) addNames(v *variant) {
+	if !b.e.o.NameTable {
+		return
+	}
+	list := b.names.of(v.node.Namespace)
+	if v.state.Types[wire.NameTableType][wire.NameTableResource] == list[wire.NameTableResource] {
+		return
+	}
+	types := maps.Clone(v.state.Types)
+	types[wire.NameTableType] = list
+	v.state = &server.State{Revision: v.state.Revision, Types: types}
 }
 
 // compileOrKeep compiles a variant; where that fails, the state before stays in
@@ -133,7 +173,7 @@ func (b *builder) welcome() {
 		return
 	}
 	for _, c := range b.e.clientList() {
-		if c.offered.Load() == nil {
+		if c.offered.Load() == nil && !c.node.OnDemand { // those speak first: see listen
 			b.give(c)
 		}
 	}
@@ -142,6 +182,9 @@ func (b *builder) welcome() {
 
 // give offers a connection the newest state, compiled if nobody had it yet.
 func (b *builder) give(c *client) {
+	if c.asksFirst() {
+		return
+	}
 	v := b.variants[c.variant]
 	if v == nil {
 		v = &variant{key: c.variant, node: c.node}
@@ -151,7 +194,8 @@ func (b *builder) give(c *client) {
 			return // said in the log; the proxy keeps what it has
 		}
 		b.variants[c.variant] = v
+		b.addNames(v)
 	}
 	c.offered.Store(&offer{generation: v.generation, origins: v.origins, statuses: v.statuses, at: b.e.o.Now()})
-	c.conn.Offer(v.state)
+	c.conn.Offer(b.answered(v))
 }

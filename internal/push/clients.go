@@ -14,11 +14,14 @@ import (
 
 // client is a connected proxy.
 type client struct {
-	// immutable
+	// immutable, but for the scope of a proxy on demand and the variant that follows
+	// from it: the builder's goroutine changes them, holding Engine.mu
 	conn    *server.Conn
 	node    compile.Node
 	proxy   string // "reviews-v1-0.default"
 	variant string // key
+
+	questions atomic.Int64 // version of what a proxy on demand asks for
 
 	offered atomic.Pointer[offer] // nil before the first
 	settled atomic.Int64          // newest generation whose convergence was measured
@@ -60,6 +63,7 @@ func (e *Engine) Progress(c *server.Conn) {
 	cl := e.clients[c]
 	e.mu.Unlock()
 	if cl != nil {
+		e.heard(cl)
 		if o := cl.offered.Load(); o != nil {
 			if s := c.Settled(); s == o.generation && cl.settled.Swap(s) != s {
 				e.metrics.convergence.Observe(e.o.Now().Sub(o.at).Seconds())
@@ -111,6 +115,12 @@ func (e *Engine) proxies() []*client {
 		}
 	}
 	return list
+}
+
+func (e *Engine) variantOf(c *client) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return c.variant
 }
 
 // variantsInUse lists the variants of connected proxies.

@@ -67,10 +67,12 @@ func sameEndpoint(a, b registry.Endpoint) bool {
 	return a.Addr == b.Addr && reflect.DeepEqual(a.Workload, b.Workload)
 }
 
-// sameWorkload compares everything but readiness.
+// sameWorkload compares everything but readiness and what the workload serves:
+// that shows in the hosts' endpoints.
 func sameWorkload(a, b *registry.Workload) bool {
 	x, y := *a, *b
 	x.Ready, y.Ready = false, false
+	x.Serves, y.Serves = nil, nil
 	return reflect.DeepEqual(x, y)
 }
 

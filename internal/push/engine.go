@@ -13,8 +13,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/build"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
 )
@@ -41,6 +43,20 @@ type Options struct {
 	// Services is the range of the services' virtual addresses; 10.96.0.0/16 where
 	// it is not valid.
 	Services netip.Prefix
+	// RootNamespace holds mesh-wide policies; "istio-system" where empty.
+	RootNamespace string
+	// NameTable gives each proxy the names that it answers its workload for itself,
+	// as resources of wire.NameTableType: where nobody else keeps the mesh's names.
+	NameTable bool
+	// Remembers tells whether this engine's memory is the one that is kept; nil:
+	// always. Of several replicas it is the leader's. Others take what is kept before
+	// every build, so that equal inputs give equal bytes everywhere.
+	Remembers func() bool
+	// Gateways says which of the Gateway API's Gateways are ours and where they run;
+	// the zero value is the mesh on one machine.
+	Gateways gatewayapi.Options
+	// ScopeGateways keeps the selectors of Istio's Gateways within their namespaces.
+	ScopeGateways bool
 	// Quiet is how long changes must pause before a build, Longest how long a build
 	// can be put off by it; 0 takes Istio's 100 ms and 1 s. The first change after a
 	// pause is built at once.
@@ -62,8 +78,10 @@ type Engine struct {
 	metrics *metrics
 	arrived chan struct{} // one slot: connections wait for their first state
 	moved   chan struct{} // one slot: workloads changed
+	asked   chan struct{} // one slot: a proxy on demand asked for something
 
-	built atomic.Pointer[built] // nil before the first build
+	built  atomic.Pointer[built] // nil before the first build
+	recall atomic.Bool           // the memory is to be looked at
 
 	mu        sync.Mutex
 	workloads []registry.Workload // guarded by mu; nil before the first SetWorkloads
@@ -86,6 +104,7 @@ type built struct {
 	snapshot   *mesh.Snapshot
 	statuses   statuses
 	versions   objectVersions
+	gateways   []gatewayapi.Status
 	at         time.Time
 }
 
@@ -111,7 +130,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		o: o, log: o.Log, metrics: newMetrics(o.Metrics),
-		arrived: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+		arrived: make(chan struct{}, 1), moved: make(chan struct{}, 1), asked: make(chan struct{}, 1),
 		clients: map[*server.Conn]*client{}, renamed: make(chan struct{}), progress: make(chan struct{}),
 	}
 	e.b = builder{e: e, variants: map[string]*variant{}, fragments: map[fragmentKey]*server.Resource{}}
@@ -123,7 +142,7 @@ func New(o Options) (*Engine, error) {
 
 // PushOrder is the order in which types are sent, make before break.
 func PushOrder() []string {
-	return []string{build.ClusterType, build.EndpointType, build.SecretType, build.ListenerType, build.RouteType}
+	return []string{build.ClusterType, build.EndpointType, build.SecretType, build.ListenerType, build.RouteType, wire.DemandType}
 }
 
 // FullTypes are those whose state-of-the-world responses hold everything.
@@ -148,6 +167,38 @@ func (e *Engine) Snapshot() *mesh.Snapshot {
 		return b.snapshot
 	}
 	return nil
+}
+
+// GatewayStatuses is what the statuses of the Gateway API's objects should say, as of
+// the newest build; nil before the first. The leader writes them (Status.Merge).
+func (e *Engine) GatewayStatuses() []gatewayapi.Status {
+	if b := e.built.Load(); b != nil {
+		return b.gateways
+	}
+	return nil
+}
+
+// Build describes the newest build.
+type Build struct {
+	Generation int64 // counts builds of this engine, from 1
+	Revision   int64 // of the objects
+	At         time.Time
+}
+
+// Build describes the newest build; ok is false before the first.
+func (e *Engine) Build() (b Build, ok bool) {
+	if n := e.built.Load(); n != nil {
+		return Build{n.generation, n.revision, n.at}, true
+	}
+	return b, false
+}
+
+// Recall makes a build that looks at the memory again: of a replica that has just
+// begun to lead, which keeps what it has learned, or of one that does not lead, when
+// what is kept has changed.
+func (e *Engine) Recall() {
+	e.recall.Store(true)
+	poke(e.moved)
 }
 
 // Ready tells why nothing is served yet; nil once it is.
@@ -186,6 +237,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.b.rebuild(ctx)
 		case <-e.arrived:
 			e.b.welcome()
+		case <-e.asked:
+			e.b.listen()
 		}
 	}
 }

@@ -3,6 +3,7 @@ package push
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -16,13 +17,15 @@ import (
 const (
 	routesDocument    = "routes"
 	addressesDocument = "addresses"
+	demandDocument    = "demand"
 )
 
-// memory is what builds remember: the last effective form of each route, and the
-// services' addresses.
+// memory is what builds remember: the last effective form of each route, the
+// services' addresses, and what workloads call.
 type memory struct {
 	routes    compile.Prior
 	addresses map[string]netip.Addr
+	demand    demand
 
 	newRoutes, newAddresses bool // not saved yet
 }
@@ -35,7 +38,27 @@ func (m *memory) load(from Memory) error {
 	if _, err = from.LoadPrior(addressesDocument, &m.addresses); err != nil {
 		return fmt.Errorf("remembered addresses: %w", err)
 	}
+	if _, err = from.LoadPrior(demandDocument, &m.demand.learned); err != nil {
+		return fmt.Errorf("remembered calls: %w", err)
+	}
 	return nil
+}
+
+// follow takes what another replica has kept, and reports whether that differs
+// from what was remembered here. Where it cannot be read, the own memory acts.
+func (m *memory) follow(from Memory, log *slog.Logger) (changed bool) {
+	var kept memory
+	if err := kept.load(from); err != nil {
+		log.Warn("what the leading replica remembers was not read", "err", err)
+		return false
+	}
+	m.demand.merge(kept.demand.learned)
+	if reflect.DeepEqual(kept.routes, m.routes) && maps.Equal(kept.addresses, m.addresses) {
+		return false
+	}
+	m.routes, m.addresses = kept.routes, kept.addresses
+	m.newRoutes, m.newAddresses = false, false
+	return true
 }
 
 // allocate gives services their addresses, those that they had where possible.
@@ -66,6 +89,11 @@ func (m *memory) save(to Memory) error {
 	if m.newAddresses {
 		err := to.SavePrior(addressesDocument, m.addresses)
 		m.newAddresses = err != nil
+		errs = append(errs, err)
+	}
+	if m.demand.changed {
+		err := to.SavePrior(demandDocument, m.demand.learned)
+		m.demand.changed = err != nil
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

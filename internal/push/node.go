@@ -17,6 +17,9 @@ import (
 // the redirection rules expect it.
 const socketMark = 1337
 
+// tproxy is Istio's interception mode that keeps addresses; for our own proxy only.
+const tproxy = compile.Interception("TPROXY")
+
 // facts reads a proxy's node: its id in Istio's form, TYPE~IP~POD.NS~DOMAIN, and
 // Istio's metadata. proxy is the proxy's name, POD.NS.
 func facts(n *corev3.Node) (node compile.Node, proxy string, err error) {
@@ -41,6 +44,11 @@ func facts(n *corev3.Node) (node compile.Node, proxy string, err error) {
 	if node.DataPlane != ir.Native && node.DataPlane != ir.Envoy {
 		return node, "", fmt.Errorf("the node %q has LATEEN_DATA_PLANE %q, want native or envoy", n.GetId(), node.DataPlane)
 	}
+	if node.Interception == tproxy && node.DataPlane == ir.Native {
+		// Our proxy finds the original address either way; its sockets are made by what
+		// the pod says, not by the configuration.
+		node.Interception = compile.Redirect
+	}
 	if node.Interception != compile.Redirect && node.Interception != compile.None {
 		return node, "", fmt.Errorf("the node %q has INTERCEPTION_MODE %q, want REDIRECT or NONE", n.GetId(), node.Interception)
 	}
@@ -51,7 +59,10 @@ func facts(n *corev3.Node) (node compile.Node, proxy string, err error) {
 		}
 		node.IPs = append(node.IPs, addr.Unmap())
 	}
-	if node.DataPlane == ir.Envoy && node.Kind == compile.Sidecar && node.Interception == compile.Redirect {
+	node.OnDemand = text("LATEEN_ON_DEMAND") == "true" && node.Kind == compile.Sidecar && node.DataPlane == ir.Native && node.Interception == compile.Redirect
+	// In a pod the redirection lets the proxy's user pass: a mark would need a capability.
+	byUser := text("LATEEN_BYPASS") == "uid"
+	if node.DataPlane == ir.Envoy && node.Kind == compile.Sidecar && node.Interception == compile.Redirect && !byUser {
 		node.SocketMark = socketMark
 	}
 	return node, parts[2], nil

@@ -10,6 +10,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/ir"
 	"github.com/lateen-mesh/lateen/internal/verdict"
+	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/build"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
 )
@@ -44,6 +45,7 @@ type ProxyReport struct {
 	Proxy     string // "reviews-v1-0.default"
 	Node      string // node id
 	Agent     string // user agent of the node
+	Version   string // Istio's metadata ISTIO_VERSION; "" where the node has none
 	DataPlane ir.DataPlane
 	Since     time.Time // of the connection
 	Identity  *server.Identity
@@ -80,7 +82,7 @@ func (e *Engine) reports(generation int64) []ProxyReport {
 func (c *client) report(versions objectVersions) ProxyReport {
 	r := c.conn.Report()
 	p := ProxyReport{
-		Proxy: c.proxy, Node: c.node.ID, Agent: c.conn.Node.GetUserAgentName(), DataPlane: c.node.DataPlane, Since: c.conn.Since, Identity: c.conn.Identity,
+		Proxy: c.proxy, Node: c.node.ID, Agent: c.conn.Node.GetUserAgentName(), Version: c.conn.Node.GetMetadata().GetFields()["ISTIO_VERSION"].GetStringValue(), DataPlane: c.node.DataPlane, Since: c.conn.Since, Identity: c.conn.Identity,
 		Offered: r.Offered, Settled: r.Settled, Types: r.Types, Waiting: waitingFor(r),
 	}
 	for _, f := range r.Refusals() {
@@ -144,6 +146,8 @@ func shortName(typeURL string) string {
 		return "rds"
 	case build.SecretType:
 		return "sds"
+	case wire.NameTableType:
+		return "nds"
 	}
 	return server.ShortType(typeURL)
 }
@@ -206,7 +210,7 @@ func (e *Engine) Statuses() ([]verdict.Status, int64) {
 		all = append(all, list...)
 	}
 	for _, c := range e.proxies() {
-		if o := c.offered.Load(); o != nil && b.statuses.perVariant[c.variant] == nil {
+		if o := c.offered.Load(); o != nil && b.statuses.perVariant[e.variantOf(c)] == nil {
 			all = append(all, o.statuses...) // connected after the build
 		}
 		for _, f := range c.report(b.versions).Refusals {

@@ -364,6 +364,14 @@ func TestFacts(t *testing.T) {
 	if n, _, err := facts(change("LATEEN_DATA_PLANE", "envoy")); err != nil || n.SocketMark != 1337 {
 		t.Errorf("an Envoy's own connections have the mark %d, %v", n.SocketMark, err)
 	}
+	if n, _, err := facts(change("INTERCEPTION_MODE", "TPROXY")); err != nil || n.Interception != compile.Redirect {
+		t.Errorf("TPROXY: %v, %v", n.Interception, err)
+	}
+	inPod := change("LATEEN_DATA_PLANE", "envoy")
+	inPod.Metadata.Fields["LATEEN_BYPASS"] = structpb.NewStringValue("uid")
+	if n, _, err := facts(inPod); err != nil || n.SocketMark != 0 {
+		t.Errorf("in a pod, an Envoy's own connections have the mark %d, %v", n.SocketMark, err)
+	}
 	for name, bad := range map[string]*corev3.Node{
 		"no id":           {},
 		"half an id":      {Id: "sidecar~10.0.0.1"},
@@ -371,7 +379,7 @@ func TestFacts(t *testing.T) {
 		"no namespace":    change("NAMESPACE", ""),
 		"bad address":     change("INSTANCE_IPS", "here"),
 		"bad data plane":  change("LATEEN_DATA_PLANE", "nginx"),
-		"bad redirection": change("INTERCEPTION_MODE", "TPROXY"),
+		"bad redirection": change("INTERCEPTION_MODE", "SIDEWAYS"),
 	} {
 		if _, _, err := facts(bad); err == nil {
 			t.Errorf("%s is taken", name)

@@ -4,17 +4,20 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
 )
 
 // ProxyStatus is one line of `lateen proxy-status`.
 type ProxyStatus struct {
-	Name      string    `json:"name"` // "reviews-v1-0.default"
-	Node      string    `json:"node"`
-	DataPlane string    `json:"dataPlane"`
-	Agent     string    `json:"agent"` // user agent of the node
-	Since     time.Time `json:"since"` // of the connection
-	Identity  string    `json:"identity,omitempty"`
+	Name      string `json:"name"` // "reviews-v1-0.default"
+	Node      string `json:"node"`
+	DataPlane string `json:"dataPlane"`
+	Agent     string `json:"agent"` // user agent of the node
+	// Version is what the node says of its own; "" where it says nothing.
+	Version  string    `json:"version,omitempty"`
+	Since    time.Time `json:"since"` // of the connection
+	Identity string    `json:"identity,omitempty"`
 	// Types holds, by Istio's short type ("cds"), the state of the proxy.
 	Types map[string]TypeStatus `json:"types"`
 	// Revision is the build that is in force, Offered the one that should be.
@@ -51,13 +54,16 @@ func (e *Engine) ProxyStatuses() []ProxyStatus {
 	list := []ProxyStatus{}
 	for _, p := range e.Proxies() {
 		s := ProxyStatus{
-			Name: p.Proxy, Node: p.Node, DataPlane: string(p.DataPlane), Agent: p.Agent, Since: p.Since,
+			Name: p.Proxy, Node: p.Node, DataPlane: string(p.DataPlane), Agent: p.Agent, Version: p.Version, Since: p.Since,
 			Revision: p.Settled, Offered: p.Offered, Waiting: p.Waiting, Types: map[string]TypeStatus{},
 		}
 		if p.Identity != nil {
 			s.Identity = p.Identity.Namespace + "/" + p.Identity.ServiceAccount
 		}
 		for _, t := range PushOrder() {
+			if t == wire.DemandType {
+				continue // no resources, and only some proxies ask for it
+			}
 			s.Types[shortName(t)] = TypeStatus{State: NotSent}
 		}
 		for _, t := range p.Types {

@@ -159,7 +159,7 @@ type Filter struct {
 func (s *Store) List(f Filter) []*api.Object {
 	var list []*api.Object
 	for _, o := range s.view.Load().objects {
-		if (f.Kind == "" || f.Kind == o.Kind.Name) && (f.Name == "" || f.Name == o.Meta.Name) &&
+		if (f.Kind == "" || f.Kind == o.Kind.ID()) && (f.Name == "" || f.Name == o.Meta.Name) &&
 			(f.Namespace == "" || o.Kind.ClusterScoped || f.Namespace == o.Meta.Namespace) {
 			list = append(list, o)
 		}

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // Resource is one resource, marshalled. It is immutable and shared by all the
@@ -97,7 +96,8 @@ func (c *Conn) take(r request) error {
 	w := c.watches[r.typeURL]
 	if w == nil {
 		if !slices.Contains(c.server.o.PushTypes, r.typeURL) {
-			return status.Errorf(codes.InvalidArgument, "type %q is not served", r.typeURL)
+			c.server.o.Log.Warn("a type that is not served was asked for", "node", c.Node.GetId(), "type", r.typeURL)
+			return nil
 		}
 		w = newWatch(r.typeURL, slices.Contains(c.server.o.FullTypes, r.typeURL))
 		c.watches[r.typeURL] = w
@@ -165,7 +165,7 @@ func (c *Conn) next() (r response, ok bool) {
 	}
 	waiting := false
 	for _, t := range c.server.o.PushTypes {
-		if t == c.server.o.Gate && (waiting || c.unasked()) {
+		if t == c.server.o.Gate && (waiting || c.unasked()) || t == c.server.o.Last && (waiting || c.unasked() || c.unnamed()) {
 			return r, false // what it refers to is not in force yet
 		}
 		w := c.watches[t]
@@ -229,12 +229,24 @@ func (c *Conn) returning() bool {
 	}
 	left := c.server.o.Patience - c.server.o.Now().Sub(c.Since)
 	for _, t := range c.server.o.PushTypes[i:] {
-		if c.watches[t] == nil && left > 0 {
+		if c.watches[t] == nil && t != c.server.o.Last && !slices.Contains(c.server.o.Aside, t) && left > 0 {
 			c.alarm(left)
 			return true
 		}
 	}
 	return false
+}
+
+// Subscribed lists the names that the client has subscribed to in a type, in no
+// order, without the wildcard; the version changes whenever they may have.
+func (c *Conn) Subscribed(typeURL string) (names []string, version int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.watches[typeURL]
+	if w == nil {
+		return nil, 0
+	}
+	return slices.Collect(maps.Keys(w.names)), w.turns
 }
 
 func later(a, b time.Time) time.Time {

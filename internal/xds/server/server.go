@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,8 +47,8 @@ type Options struct {
 	// Auth is nil for a server that anybody may ask: a plain listener on loopback.
 	Auth Authenticator
 	Log  *slog.Logger
-	// PushTypes is the order in which types are sent; types that are not in it
-	// are refused.
+	// PushTypes is the order in which types are sent. A type that is not in it is
+	// never answered, and logged: a newer client may ask for more than is known here.
 	PushTypes []string
 	// FullTypes are the types whose state-of-the-world responses hold everything.
 	FullTypes []string
@@ -54,6 +56,11 @@ type Options struct {
 	// types after it are held back until the client has taken everything before.
 	// Empty: nothing is held back.
 	Gate string
+	// Last is a type of PushTypes that is sent when all else is in force: what it
+	// tells is that it is. Empty: there is none.
+	Last string
+	// Aside are types that nothing refers to and that a client need not ask for.
+	Aside []string
 	// Warms names types that a client reads again when the resource of the same
 	// name changes in another type: an Envoy that gets a changed cluster waits for
 	// the cluster's endpoints, even if it has them.
@@ -76,6 +83,10 @@ type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	o      Options
 	lastID atomic.Uint64
+
+	mu      sync.Mutex
+	leaving bool                              // guarded by mu: Drain was called
+	streams map[*Conn]context.CancelCauseFunc // guarded by mu
 }
 
 // New makes a server.
@@ -95,7 +106,7 @@ func New(o Options) *Server {
 	if o.Refused == nil {
 		o.Refused = func(string) {}
 	}
-	return &Server{o: o}
+	return &Server{o: o, streams: map[*Conn]context.CancelCauseFunc{}}
 }
 
 // Register adds the service to a gRPC server.
@@ -162,7 +173,7 @@ func serve(s *Server, ctx context.Context, p protocol) error {
 	if s.o.Auth != nil {
 		id, err := s.o.Auth.Authenticate(ctx)
 		if err != nil {
-			return status.Error(codes.Unauthenticated, err.Error())
+			return refusal(err)
 		}
 		who = &id
 	}
@@ -179,25 +190,51 @@ func serve(s *Server, ctx context.Context, p protocol) error {
 		}
 	}
 	c := newConn(s, s.lastID.Add(1), first.node, who, p)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := s.begin(c, cancel); err != nil {
+		return err
+	}
+	defer s.end(c)
 	if err := s.o.Owner.Connected(c); err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	defer s.o.Owner.Disconnected(c)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	go func() { // ends with the stream, which ends when serve returns
 		cancel(c.receiveLoop(first))
 	}()
 	return c.sendLoop(ctx)
 }
 
-// owns checks that a node speaks for its token's workload: a proxy gets its own
-// configuration and no other's.
+// refusal turns why a caller is not let in into a status: what the error says
+// itself, or Unauthenticated.
+func refusal(err error) error {
+	if s, ok := status.FromError(err); ok {
+		return s.Err()
+	}
+	return status.Error(codes.Unauthenticated, err.Error())
+}
+
+// owns checks that a node speaks for the workload that calls: a proxy gets its own
+// configuration and no other's. The id counts as well as the metadata, since it
+// names the proxy in reports; a token that is bound to a pod is good for that pod
+// only.
 func owns(who Identity, node *corev3.Node) error {
 	f := node.GetMetadata().GetFields()
 	ns, sa := f["NAMESPACE"].GetStringValue(), cmp.Or(f["SERVICE_ACCOUNT"].GetStringValue(), "default")
 	if ns != who.Namespace || sa != who.ServiceAccount {
-		return fmt.Errorf("the node says that it is %s/%s, its token says %s/%s", ns, sa, who.Namespace, who.ServiceAccount)
+		return fmt.Errorf("the node says that it is %s/%s, the caller is %s/%s", ns, sa, who.Namespace, who.ServiceAccount)
+	}
+	parts := strings.Split(node.GetId(), "~")
+	if len(parts) != 4 {
+		return nil // refused by whoever reads the id
+	}
+	name, ok := strings.CutSuffix(parts[2], "."+who.Namespace)
+	if !ok {
+		return fmt.Errorf("the node's id says that it is %s, the caller is of the namespace %s", parts[2], who.Namespace)
+	}
+	if who.Instance != "" && who.Instance != name {
+		return fmt.Errorf("the node's id says that it is %s, the caller is %s", name, who.Instance)
 	}
 	return nil
 }

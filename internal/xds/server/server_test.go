@@ -65,6 +65,7 @@ func (a auth) Authenticate(context.Context) (server.Identity, error) { return a.
 
 type fixture struct {
 	*owner
+	server *server.Server
 	client discoveryv3.AggregatedDiscoveryServiceClient
 }
 
@@ -89,7 +90,8 @@ func start(t *testing.T, change func(*server.Options)) *fixture {
 		t.Fatal(err)
 	}
 	g := grpc.NewServer(server.GRPCOptions()...)
-	server.New(o).Register(g)
+	f.server = server.New(o)
+	f.server.Register(g)
 	done := make(chan struct{})
 	go func() { defer close(done); g.Serve(l) }()
 	t.Cleanup(func() { g.Stop(); <-done })
@@ -449,7 +451,6 @@ func TestRefusedStreams(t *testing.T) {
 		{"another's node", auth{id: server.Identity{Namespace: "default", ServiceAccount: "ratings"}}, &discoveryv3.DeltaDiscoveryRequest{Node: node(), TypeUrl: cds}, nil, codes.PermissionDenied},
 		{"another namespace's node", auth{id: server.Identity{Namespace: "other", ServiceAccount: "reviews"}}, &discoveryv3.DeltaDiscoveryRequest{Node: node(), TypeUrl: cds}, nil, codes.PermissionDenied},
 		{"no node", auth{id: reviews}, &discoveryv3.DeltaDiscoveryRequest{TypeUrl: cds}, nil, codes.InvalidArgument},
-		{"unknown type", auth{id: reviews}, &discoveryv3.DeltaDiscoveryRequest{Node: node(), TypeUrl: "x/y"}, nil, codes.InvalidArgument},
 		{"refused by the owner", auth{id: reviews}, &discoveryv3.DeltaDiscoveryRequest{Node: node(), TypeUrl: cds}, errors.New("no"), codes.InvalidArgument},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -468,6 +469,51 @@ func TestRefusedStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnknownType: a client of a later version asks for more than is known here, and
+// gets the rest.
+func TestUnknownType(t *testing.T) {
+	f := start(t, nil)
+	d := f.delta(t)
+	for _, typeURL := range []string{"x/y", cds, "x/y"} {
+		d.send(&discoveryv3.DeltaDiscoveryRequest{Node: node(), TypeUrl: typeURL})
+	}
+	(<-f.conns).Offer(state(1, map[string]map[string]string{cds: {"a": "a1"}, "x/y": {"b": "b1"}}))
+	d.ack(d.expect(cds, list{"a": "a1"}))
+	d.silent()
+}
+
+// TestLast: what tells that all is in force comes when it is, and not before the
+// client has asked for the tables that it will find in its listeners.
+func TestLast(t *testing.T) {
+	const last = "lateen/last"
+	f := start(t, func(o *server.Options) { o.PushTypes, o.Last = append(o.PushTypes, last), last })
+	d := f.delta(t)
+	d.send(&discoveryv3.DeltaDiscoveryRequest{Node: node(), TypeUrl: last, ResourceNamesSubscribe: []string{"q"}})
+	for _, typeURL := range []string{cds, lds} {
+		d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL})
+	}
+	c := <-f.conns
+	c.Offer(state(1, map[string]map[string]string{cds: {"a": "a1"}, eds: {"a": "e1"}, lds: {"l": "l1"}, rds: {"r": "r1"}, last: {"q": "yes"}}))
+	clusters := d.expect(cds, list{"a": "a1"})
+	d.silent()
+	d.ack(clusters)
+	d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: eds, ResourceNamesSubscribe: []string{"a"}})
+	d.ack(d.expect(eds, list{"a": "e1"}))
+	listeners := d.expect(lds, list{"l": "l1"})
+	d.silent()
+	d.ack(listeners)
+	d.silent() // the table that it names has not been asked for
+	d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: rds, ResourceNamesSubscribe: []string{"r"}})
+	routes := d.expect(rds, list{"r": "r1"})
+	d.silent()
+	d.ack(routes)
+	d.ack(d.expect(last, list{"q": "yes"}))
+	if got, _ := c.Subscribed(last); len(got) != 1 || got[0] != "q" {
+		t.Errorf("subscribed to %v", got)
+	}
+	f.settle(t, c, 1)
 }
 
 func TestDisconnected(t *testing.T) {

@@ -20,6 +20,7 @@ type watch struct {
 	full    bool // state-of-the-world responses hold everything
 	all     bool // wildcard
 	names   map[string]bool
+	turns   int64                // counts the changes of names
 	have    map[string]*Resource // what the client was sent; Body is nil where only the version is known
 	again   map[string]bool      // what the client has and must be sent all the same
 	absent  map[string]bool      // names that the client knows not to exist
@@ -73,6 +74,7 @@ func (w *watch) start(r request) {
 		w.have[name] = &Resource{Name: name, Version: version}
 		w.empty = false
 	}
+	w.turns++
 	w.subscribe(r.subscribe)
 }
 
@@ -89,6 +91,9 @@ func (w *watch) subscribe(names []string) {
 // change applies later subscriptions. A name that is subscribed again is sent
 // again: clients do so when they have dropped it, or warm what refers to it.
 func (w *watch) change(r request) {
+	if r.replace || len(r.subscribe)+len(r.unsubscribe) > 0 {
+		w.turns++
+	}
 	if r.replace {
 		if len(r.subscribe) == 0 && w.all {
 			return // an ACK of a wildcard in the form without names
