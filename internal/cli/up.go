@@ -50,6 +50,7 @@ The mesh ends with Ctrl-C, or with "lateen down".`,
 	fl.StringVarP(&f.output, "output", "o", "", "output format: json")
 	fl.StringVar(&f.options.ControlPlane, "control-plane", local.InProcess, "where the control plane runs: in-process or process")
 	fl.StringVar(&f.options.Proxies, "proxies", local.InProcess, "where the proxies run: in-process or process")
+	fl.BoolVar(&f.options.OnDemand, "on-demand", false, "let sidecars hold only what their workloads call, and ask at the first call")
 	fl.StringVar(&f.options.Sidecar, "sidecar", local.Native, "kind of proxy for pods that do not choose: native or envoy")
 	fl.StringVar(&f.options.EnvoyPath, "envoy", "", "path of an Envoy")
 	fl.StringVar(&f.options.LogLevel, "log-level", "", "level, or level,scope:level,... of the mesh's own log")

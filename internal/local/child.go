@@ -219,7 +219,7 @@ func (r *runtime) role(role []string, args ...string) *exec.Cmd {
 }
 
 func (p *place) nodeJSON(sidecar string) (json.RawMessage, error) {
-	node, err := newNode(p.spec, p.Addr(), sidecar)
+	node, err := p.runtime.nodeOf(p.spec, p.Addr(), sidecar)
 	if err != nil {
 		return nil, err
 	}

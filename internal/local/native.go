@@ -40,7 +40,7 @@ type native struct {
 // startNative starts the pod's proxy in this process, with its sockets in the
 // pod's namespace.
 func (p *place) startNative(ctx context.Context) (*native, error) {
-	node, err := newNode(p.spec, p.Addr(), Native)
+	node, err := p.runtime.nodeOf(p.spec, p.Addr(), Native)
 	if err != nil {
 		return nil, err
 	}

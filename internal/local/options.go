@@ -39,7 +39,9 @@ type Options struct {
 	ControlPlane, Proxies string
 	// Sidecar is Native (default) or Envoy; EnvoyPath is needed for the latter.
 	Sidecar, EnvoyPath string
-	Network            netns.Config
+	// OnDemand lets sidecars hold only what their workloads call (OnDemandAnnotation).
+	OnDemand bool
+	Network  netns.Config
 	// Command is this binary's path and the arguments of its hidden roles.
 	Roles Roles
 	// Progress gets one line for each step; nil discards.

@@ -63,6 +63,9 @@ func (r *runtime) Open(ctx context.Context, p *supervise.PodSpec) (supervise.Pla
 	case r.users && p.RunAsUser != nil && *p.RunAsUser == 0:
 		return nil, errors.New("securityContext.runAsUser: workloads do not run as root of this machine")
 	}
+	if _, err := r.onDemand(p); err != nil {
+		return nil, err
+	}
 	if err := r.setAside(p); err != nil {
 		return nil, fmt.Errorf("old output of %s/%s: %w", p.Namespace, p.Name, err)
 	}

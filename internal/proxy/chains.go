@@ -121,6 +121,7 @@ func (p *Proxy) httpServer(l *config.Listener, cfg *config.HTTP) (listener.Serve
 	o := hcm.Options{Dir: l.Dir, Watch: p.watch, Overload: p.opts.Overload, Log: ops.Scope(p.opts.Log, "http")}
 	if cfg.RouteName != "" {
 		o.Routes = p.table(cfg.RouteName)
+		o.Demand = p.demandAt(l, cfg.RouteName)
 	}
 	if cfg.Stats != nil {
 		o.Observers = append(o.Observers, p.metrics)

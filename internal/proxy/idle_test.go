@@ -79,6 +79,9 @@ func TestIdleConnections(t *testing.T) {
 			t.Errorf("the proxy's end left %d bytes, %v", k, err)
 		}
 	}
+	for end := time.Now().Add(5 * time.Second); s.Connections() != 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond) // a parked one ends on a goroutine of its own
+	}
 	if got := s.Connections(); got != 0 {
 		t.Errorf("%d connections are left", got)
 	}

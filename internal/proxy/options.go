@@ -23,7 +23,8 @@ import (
 // Options configure a Proxy. Node, Sockets and Source are required.
 type Options struct {
 	// Node is what the proxy tells the control plane of itself, and where its own
-	// name, namespace, labels and role (a "router~" id is a gateway) come from.
+	// name, namespace, labels and role (a "router~" id is a gateway) come from, and
+	// whether it holds only what its workload calls (OnDemandField).
 	Node *corev3.Node
 	// Sockets make all sockets for traffic.
 	Sockets rawio.Sockets

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/ops"
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
+	"github.com/lateen-mesh/lateen/internal/proxy/demand"
 	"github.com/lateen-mesh/lateen/internal/proxy/filters/alpn"
 	"github.com/lateen-mesh/lateen/internal/proxy/filters/cors"
 	"github.com/lateen-mesh/lateen/internal/proxy/filters/fault"
@@ -49,6 +50,7 @@ type Proxy struct {
 	registry  *prometheus.Registry
 	metrics   *telemetry.Metrics
 	access    *rbac.Stats
+	demand    *demand.Table // nil: everything comes unasked
 	ready     *ops.Readiness
 	kick      chan struct{} // one slot: something may have become ready
 
@@ -126,10 +128,15 @@ func (p *Proxy) build() {
 			router.NewBuilder(router.Options{Clusters: p.clusters, Timer: p.timers, Log: ops.Scope(o.Log, "router")}),
 		},
 	}
-	p.listeners = listener.New(listener.Options{
+	to := listener.Options{
 		Sockets: o.Sockets, Log: ops.Scope(o.Log, "listener"), Handshakes: o.Concurrency,
 		MaxConnections: o.MaxConnections, DrainTime: o.DrainTime, Unserved: p.unserved, Gate: o.Overload,
-	})
+	}
+	if o.onDemand() {
+		p.demand = newDemand(o)
+		to.Demand = p.demand.Address
+	}
+	p.listeners = listener.New(to)
 }
 
 // clusterObserver passes on what happens to clusters.
@@ -162,6 +169,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 	p.opts.Source.Subscribe(config.ClusterURL, client.Wildcard)
 	p.opts.Source.Subscribe(config.ListenerURL, client.Wildcard)
+	if p.demand != nil {
+		p.demand.Start()
+	}
 	source := make(chan error, 1)
 	wg.Go(func() { source <- p.opts.Source.Run(ctx, p) })
 	select {
@@ -188,17 +198,40 @@ func (p *Proxy) close() {
 	}
 }
 
+// Ease makes the proxy unready and asks inbound connections to go, while new ones are
+// still served: their clients may not have heard yet that the workload ends. It does
+// not wait; Drain follows.
+func (p *Proxy) Ease() {
+	p.draining.Store(true)
+	p.listeners.Ease(p.staysOpen())
+}
+
 // Drain refuses new inbound connections, lets those that are open finish, and
 // returns when none is left or ctx ends. Outbound traffic goes on: a workload
-// that shuts down may still need it.
+// that shuts down may still need it. A gateway has only traffic from outside.
 func (p *Proxy) Drain(ctx context.Context) {
 	p.draining.Store(true)
-	p.listeners.Drain(ctx, func(l *config.Listener) bool { return l.Dir == stream.Outbound })
+	p.listeners.Drain(ctx, p.staysOpen())
+}
+
+// staysOpen tells the listeners that go on while the proxy drains; nil: none does.
+func (p *Proxy) staysOpen() func(*config.Listener) bool {
+	if p.opts.gateway() {
+		return nil
+	}
+	return func(l *config.Listener) bool { return l.Dir == stream.Outbound }
 }
 
 // Ready reports whether the first configuration is in force and the proxy takes
 // new connections.
 func (p *Proxy) Ready() bool { return p.readyErr() == nil }
+
+// NotReady says why the proxy is not ready; nil: it is.
+func (p *Proxy) NotReady() error { return p.readyErr() }
+
+// InForce reports whether the first configuration is in force, also while the proxy
+// drains.
+func (p *Proxy) InForce() bool { return p.ready.Err() == nil }
 
 func (p *Proxy) readyErr() error {
 	switch {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/match"
+	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/client"
 )
 
@@ -83,8 +84,16 @@ func (p *Proxy) Update(_ context.Context, typeURL string, added []client.Resourc
 		p.updateRoutes(added, removed, rejected)
 	case config.ListenerURL:
 		p.updateListeners(added, removed, rejected)
+		if p.demand != nil {
+			p.demand.Configured()
+		}
 	case SecretURL:
 		p.updateSecrets(added, removed, rejected)
+	case wire.DemandType:
+		if p.demand != nil {
+			// What the answers speak of has come before them: it acts when they do.
+			defer p.demand.Update(added, rejected)
+		}
 	default:
 		for _, r := range added {
 			rejected[r.Name] = fmt.Errorf("resources of type %q are not known", typeURL)

@@ -28,10 +28,14 @@ type Options struct {
 	Observers []stream.Observer
 	Watch     *rawio.Watch
 	Overload  Overload // nil: all requests are served
-	Log       *slog.Logger
-	Rand      func() uint64    // nil: math/rand/v2
-	Now       func() time.Time // nil: time.Now
-	NextID    func() uint64    // ids of streams; nil: per connection
+	// Demand is asked when no host but AnyHost answers to an authority; the table may
+	// have another afterwards, and it may take its time. An error, which is a
+	// stream.Reason, refuses the request. nil: all hosts are there.
+	Demand func(authority []byte) error
+	Log    *slog.Logger
+	Rand   func() uint64    // nil: math/rand/v2
+	Now    func() time.Time // nil: time.Now
+	NextID func() uint64    // ids of streams; nil: per connection
 }
 
 // Manager serves the HTTP connections of one filter chain. It is immutable but
@@ -105,23 +109,52 @@ func (h *handler) serve(s *stream.Stream) (*stream.Response, error) {
 		return nil, err
 	}
 	h.prepare(r)
-	if table := h.opts.Routes.Table(); table != nil {
-		if host := match.FindHost(table, r.Authority, nil); host != nil {
-			if host.RequireTLS && !stream.EqualFold(h.scheme, "https") {
-				return nil, h.redirect("https://", r)
+	host, err := h.host(r)
+	if err != nil {
+		return nil, err
+	}
+	if host != nil {
+		if host.RequireTLS && !stream.EqualFold(h.scheme, "https") {
+			return nil, h.redirect("https://", r)
+		}
+		if route := match.FindRoute(host, r, h.opts.Rand(), nil); route != nil {
+			s.Route = route
+			if !h.connects(r, route) {
+				return nil, stream.NewReply(403, stream.Reason{Code: stream.UnsupportedProtocol, Detail: "CONNECT is not allowed"})
 			}
-			if route := match.FindRoute(host, r, h.opts.Rand(), nil); route != nil {
-				s.Route = route
-				if !h.connects(r, route) {
-					return nil, stream.NewReply(403, stream.Reason{Code: stream.UnsupportedProtocol, Detail: "CONNECT is not allowed"})
-				}
-				if err := h.admit(route); err != nil {
-					return nil, err
-				}
+			if err := h.admit(route); err != nil {
+				return nil, err
 			}
 		}
 	}
 	return h.chain.Handle(s)
+}
+
+// AnyHost is Istio's name for the virtual host of everything that the mesh does not
+// know.
+const AnyHost = "allow_any"
+
+// host finds the virtual host of a request, nil where there is none.
+func (h *handler) host(r *stream.Request) (*config.VirtualHost, error) {
+	table := h.opts.Routes.Table()
+	if table == nil {
+		return nil, nil
+	}
+	host := match.FindHost(table, r.Authority, nil)
+	if host == nil || h.opts.Demand == nil || host.Name != AnyHost {
+		return host, nil
+	}
+	if err := h.opts.Demand(r.Authority); err != nil {
+		var why stream.Reason
+		if !errors.As(err, &why) {
+			return nil, err
+		}
+		return nil, stream.NewReply(0, why)
+	}
+	if now := h.opts.Routes.Table(); now != nil {
+		table = now
+	}
+	return match.FindHost(table, r.Authority, nil), nil
 }
 
 // connects reports whether a CONNECT may pass: as Envoy has it, an upgrade of that

@@ -84,7 +84,10 @@ func (a *arrival) run() {
 			a.end()
 		}
 	}()
-	a.identify()
+	if err := a.identify(); err != nil {
+		a.refuse(reasonOf(err, stream.Internal))
+		return
+	}
 	if err := a.inspect(); err != nil {
 		a.refuse(stream.Reason{Code: stream.DownstreamProtocol, Detail: err.Error()})
 		return
@@ -156,7 +159,7 @@ func (a *arrival) end() {
 }
 
 // identify finds out which address the client meant, and the listener for it.
-func (a *arrival) identify() {
+func (a *arrival) identify() error {
 	a.l = a.sock.cfg.Load()
 	a.conn = &stream.Conn{
 		ID: a.m.nextID.Add(1), Remote: a.raw.RemoteAddr(), Local: a.raw.LocalAddr(), Bound: a.bound, Start: time.Now(),
@@ -167,8 +170,23 @@ func (a *arrival) identify() {
 			a.conn.Local = dst
 		}
 	}
+	if ask := a.m.opts.Demand; ask != nil && a.l.UseOriginalDst && a.l.Dir == stream.Outbound {
+		if err := ask(a.conn.Local); err != nil {
+			return err
+		}
+	}
 	a.l = a.listenerNow()
 	a.facts.Dest, a.facts.Source = a.conn.Local, a.conn.Remote
+	return nil
+}
+
+// reasonOf is the reason that an error is, or one with the code.
+func reasonOf(err error, code stream.Code) stream.Reason {
+	var why stream.Reason
+	if errors.As(err, &why) {
+		return why
+	}
+	return stream.Reason{Code: code, Detail: err.Error()}
 }
 
 // listenerNow finds the listener that the configuration in force has for the

@@ -34,6 +34,10 @@ type Options struct {
 	DrainTime time.Duration
 	// Unserved is told of connections that no chain served; nil: nobody is.
 	Unserved func(l *config.Listener, c *stream.Conn, why stream.Reason)
+	// Demand is asked before a redirected connection of the workload looks for its
+	// listener, which may come by that, and may take its time; an error, which is a
+	// stream.Reason, refuses the connection. nil: everything is there.
+	Demand func(to netip.AddrPort) error
 	// Gate decides whether there is room for another connection; nil: there is.
 	Gate Gate
 }
@@ -265,6 +269,23 @@ func (m *Manager) Listeners() []Info {
 	}
 	slices.SortFunc(out, func(a, b Info) int { return strings.Compare(a.Config.Name, b.Config.Name) })
 	return out
+}
+
+// Ease asks the connections of listeners for which keep is false to go, and those that
+// still arrive there: unlike Drain it goes on accepting, for clients that do not know
+// better yet. It does not wait.
+func (m *Manager) Ease(keep func(*config.Listener) bool) {
+	m.mu.Lock()
+	var going []*config.Listener
+	for _, l := range m.current {
+		if keep == nil || !keep(l) {
+			going = append(going, l)
+		}
+	}
+	m.mu.Unlock()
+	for c := range chains(going) {
+		c.Drain()
+	}
 }
 
 // Drain stops accepting on listeners for which keep is false, drains their
