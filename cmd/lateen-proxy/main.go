@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	agent "github.com/lateen-mesh/lateen/internal/agent/command"
+	cni "github.com/lateen-mesh/lateen/internal/cni/command"
+	intercept "github.com/lateen-mesh/lateen/internal/intercept/command"
 	"github.com/lateen-mesh/lateen/internal/proxy/command"
 )
 
@@ -22,8 +24,18 @@ func main() {
 		Run: func(ctx context.Context, env *command.Env, args []string) error {
 			return agent.Run(ctx, env.Out, env.Err, args)
 		},
+	}, command.Command{
+		Name: intercept.Name, Summary: intercept.Summary,
+		Run: func(ctx context.Context, env *command.Env, args []string) error {
+			return intercept.Run(ctx, env.Out, env.Err, env.Getenv, args)
+		},
+	}, command.Command{
+		Name: cni.Name, Summary: cni.Summary,
+		Run: func(ctx context.Context, env *command.Env, args []string) error {
+			return cni.Run(ctx, env.Out, env.Err, env.Getenv, args)
+		},
 	})
-	code := command.Main(ctx, env, os.Args[1:], table)
+	code := command.Main(ctx, env, cni.Arguments(os.Args), table)
 	stop()
 	os.Exit(code)
 }

@@ -56,9 +56,27 @@ func (c *adminClient) ready(ctx context.Context) error {
 	return err
 }
 
-// drain makes the Envoy take no new connections and end the old ones gently.
-func (c *adminClient) drain(ctx context.Context) error {
-	_, err := c.call(ctx, http.MethodPost, "/drain_listeners?graceful")
+// drain makes the Envoy end connections gently. Without stays, it takes no new ones
+// after its drain time; inbound leaves the outbound ones alone.
+func (c *adminClient) drain(ctx context.Context, inbound, stays bool) error {
+	path := "/drain_listeners?graceful"
+	if inbound {
+		path += "&inboundonly"
+	}
+	if stays {
+		path += "&skip_exit"
+	}
+	_, err := c.call(ctx, http.MethodPost, path)
+	return err
+}
+
+// stop makes the Envoy take no new connections.
+func (c *adminClient) stop(ctx context.Context, inbound bool) error {
+	path := "/drain_listeners"
+	if inbound {
+		path += "?inboundonly"
+	}
+	_, err := c.call(ctx, http.MethodPost, path)
 	return err
 }
 

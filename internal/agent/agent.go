@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -20,14 +21,20 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/lateen-mesh/lateen/internal/agent/life"
+	"github.com/lateen-mesh/lateen/internal/agent/sidecar"
 	"github.com/lateen-mesh/lateen/internal/identity"
 	"github.com/lateen-mesh/lateen/internal/ops"
 	"github.com/lateen-mesh/lateen/internal/spiffe"
 )
 
-// Options configure an agent. EnvoyPath, XDS, Token, Node and RuntimeDir are
-// required.
+// Options configure an agent. EnvoyPath and RuntimeDir are required, and XDS, Token
+// and Node unless there is a Pod.
 type Options struct {
+	// Pod gives everything that a pod's proxy has around it: identity, connection,
+	// pages, names, and how it ends. XDS, Token, Node, TrustDomain, Metrics, Status,
+	// AppMetrics and Drain are not used then.
+	Pod       *sidecar.Sidecar
 	EnvoyPath string
 	// XDS is the control plane: "unix:///path" or "host:port", spoken to in plain
 	// text.
@@ -63,6 +70,13 @@ type Options struct {
 }
 
 func (o *Options) fill() error {
+	if o.Pod != nil {
+		o.XDS, o.Token, o.Node = o.Pod.Settings.Discovery, o.Pod.Token, o.Pod.Node()
+		o.Drain = o.Pod.Settings.Drain.Termination
+		if o.Token == nil {
+			o.Token = func() (string, error) { return "", nil }
+		}
+	}
 	switch {
 	case o.EnvoyPath == "":
 		return errors.New("agent: no path of an Envoy")
@@ -111,6 +125,9 @@ type agent struct {
 	conn  *grpc.ClientConn
 	admin *adminClient
 	ready *ops.Readiness
+	life  *life.Life
+	xds   *relay
+	live  atomic.Bool // the Envoy has served once: its configuration is in force
 }
 
 // Run runs an Envoy and all that it needs until ctx ends; then it drains and
@@ -126,17 +143,29 @@ func Run(ctx context.Context, o Options) (err error) {
 	if a.admin, err = newAdminClient(o.Admin); err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
-	if a.conn, err = dial(o.XDS); err != nil {
-		return fmt.Errorf("agent: control plane %s: %w", o.XDS, err)
-	}
-	defer func() { _ = a.conn.Close() }() // nothing is under way any more
-	if a.id, err = a.newIdentity(); err != nil {
+	if o.Pod != nil {
+		a.conn, a.id, a.life = o.Pod.Conn, o.Pod.Identity, o.Pod.Life
+	} else if err := a.ownSurroundings(); err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
+	defer func() { _ = a.conn.Close() }() // nothing is under way any more
+	a.xds = a.newRelay()
 	if err := a.writeBootstrap(); err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
 	return a.run(ctx)
+}
+
+// ownSurroundings makes what a pod would give.
+func (a *agent) ownSurroundings() (err error) {
+	if a.conn, err = dial(a.o.XDS); err != nil {
+		return fmt.Errorf("control plane %s: %w", a.o.XDS, err)
+	}
+	if a.id, err = a.newIdentity(); err != nil {
+		return errors.Join(err, a.conn.Close())
+	}
+	a.life = life.New(life.Options{Termination: a.o.Drain, Last: true, Log: ops.Scope(a.o.Log, "life")})
+	return nil
 }
 
 // run starts the parts. They outlive ctx until the Envoy is drained.
@@ -149,7 +178,12 @@ func (a *agent) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
-	serve = append(serve, a.id.Run, a.watchReadiness)
+	serve = append(serve, a.watchReadiness, a.xds.run)
+	if a.o.Pod != nil {
+		serve = append(serve, a.o.Pod.Run)
+	} else {
+		serve = append(serve, a.id.Run)
+	}
 	for _, part := range serve {
 		wg.Go(func() {
 			if err := part(parts); err != nil && parts.Err() == nil {
@@ -183,6 +217,9 @@ func (a *agent) listen() (parts []func(context.Context) error, err error) {
 	}
 	opened = append(opened, l)
 	parts = append(parts, a.serveEnvoy(l))
+	if a.o.Pod != nil {
+		return parts, a.o.Pod.Listen(sidecar.Behind{Ready: a.ready.Err, Metrics: a.ownMetrics, TextOnly: true})
+	}
 	for _, s := range []struct {
 		addr    string
 		handler http.Handler

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -25,6 +26,7 @@ const (
 // supervise keeps an Envoy running until ctx ends; then it drains and stops it.
 func (a *agent) supervise(ctx context.Context) error {
 	pause := firstPause
+	a.life.Begin(draining{a})
 	for died := 0; ; {
 		started := time.Now()
 		exited, stop, err := a.start()
@@ -99,35 +101,81 @@ func (a *agent) start() (exited <-chan error, stop func(syscall.Signal), err err
 	}, nil
 }
 
-// shutDown drains the Envoy: no new connections, what is under way may end within
-// the drain time; then it is asked to end, and killed if it does not.
+// shutDown drains the Envoy as its life says; then it is asked to end, and killed if it
+// does not.
 func (a *agent) shutDown(exited <-chan error, stop func(syscall.Signal)) {
-	a.ready.Set("envoy", "it is draining")
-	a.o.Log.Info("draining the Envoy", "for", a.o.Drain)
-	ctx, cancel := context.WithTimeout(context.Background(), a.o.Drain)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	err := a.admin.drain(ctx)
-	for err == nil {
-		var n int
-		if n, err = a.admin.active(ctx); n == 0 {
-			break
+	gone := make(chan struct{})
+	go func() { // ends with the Envoy, which ends below
+		defer close(gone)
+		<-exited
+		cancel() // what has ended needs no draining
+	}()
+	a.life.End(ctx)
+	stop(syscall.SIGTERM)
+	select {
+	case <-gone:
+	case <-time.After(5 * time.Second):
+		stop(syscall.SIGKILL)
+		<-gone
+	}
+}
+
+// draining is the Envoy as what ends.
+type draining struct{ a *agent }
+
+// easeTimeout bounds the call that begins the end.
+const easeTimeout = 2 * time.Second
+
+// inbound reports whether only inbound connections drain: a sidecar's application may
+// still need the others.
+func (d draining) inbound() bool { return !strings.HasPrefix(d.a.o.Node.GetId(), "router~") }
+
+// Ease implements life.Proxy.
+func (d draining) Ease() {
+	ctx, cancel := context.WithTimeout(context.Background(), easeTimeout)
+	defer cancel()
+	d.a.ready.Set("envoy", "it is draining")
+	var err error
+	if d.a.o.Pod != nil {
+		err = d.a.admin.drain(ctx, d.inbound(), true)
+	} else {
+		err = d.a.admin.drain(ctx, false, false)
+	}
+	if err != nil {
+		d.a.o.Log.Warn("the Envoy does not drain", "err", err)
+	}
+}
+
+// Drain implements life.Proxy.
+func (d draining) Drain(ctx context.Context) {
+	if d.a.o.Pod != nil {
+		if err := d.a.admin.stop(ctx, d.inbound()); err != nil {
+			d.a.o.Log.Warn("the Envoy takes connections on", "err", err)
 		}
+	}
+	for d.count(ctx) > 0 {
 		select {
-		case <-exited:
-			return
 		case <-ctx.Done():
-			err = fmt.Errorf("%d connections are still open", n)
+			return
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// Connections implements life.Proxy.
+func (d draining) Connections() int {
+	ctx, cancel := context.WithTimeout(context.Background(), easeTimeout)
+	defer cancel()
+	return d.count(ctx)
+}
+
+// count is 0 for an Envoy that does not answer: there is nothing to wait for.
+func (d draining) count(ctx context.Context) int {
+	n, err := d.a.admin.active(ctx)
 	if err != nil {
-		a.o.Log.Warn("the Envoy is stopped before it was drained", "err", err)
+		d.a.o.Log.Debug("the Envoy does not count its connections", "err", err)
 	}
-	stop(syscall.SIGTERM)
-	select {
-	case <-exited:
-	case <-time.After(5 * time.Second):
-		stop(syscall.SIGKILL)
-		<-exited
-	}
+	return n
 }

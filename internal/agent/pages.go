@@ -25,6 +25,12 @@ func (a *agent) watchReadiness(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if why == "" {
+			a.live.Store(true)
+			if a.life.Draining() {
+				why = "it is draining"
+			}
+		}
 		a.ready.Set("envoy", why)
 		select {
 		case <-time.After(wait):
@@ -49,6 +55,16 @@ func (a *agent) metricsHandler() http.Handler {
 		mux.HandleFunc(path, a.metrics)
 	}
 	return mux
+}
+
+// ownMetrics writes the Envoy's metrics.
+func (a *agent) ownMetrics(ctx context.Context, w io.Writer, _ bool) error {
+	text, err := a.admin.call(ctx, http.MethodGet, "/stats/prometheus")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, text)
+	return err
 }
 
 func (a *agent) metrics(w http.ResponseWriter, r *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -23,9 +24,7 @@ func (a *agent) serveEnvoy(l net.Listener) func(context.Context) error {
 	return func(ctx context.Context) error {
 		g := grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10), grpc.SharedWriteBuffer(true))
 		secretv3.RegisterSecretDiscoveryServiceServer(g, &secrets{id: a.id, log: ops.Scope(a.o.Log, "sds")})
-		discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, &relay{
-			upstream: discoveryv3.NewAggregatedDiscoveryServiceClient(a.conn), token: a.o.Token,
-		})
+		discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, a.xds)
 		stop := context.AfterFunc(ctx, g.Stop)
 		defer stop()
 		if err := g.Serve(l); err != nil && ctx.Err() == nil {
@@ -41,10 +40,31 @@ type relay struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	upstream discoveryv3.AggregatedDiscoveryServiceClient
 	token    func() (string, error)
+	log      *slog.Logger
+	pod      *podRelay // nil where there is no pod
+}
+
+func (a *agent) newRelay() *relay {
+	r := &relay{upstream: discoveryv3.NewAggregatedDiscoveryServiceClient(a.conn), token: a.o.Token, log: ops.Scope(a.o.Log, "relay")}
+	if a.o.Pod != nil {
+		r.pod = newPodRelay(a, r.log)
+	}
+	return r
+}
+
+// run keeps what belongs to the streams until ctx ends.
+func (r *relay) run(ctx context.Context) error {
+	if r.pod != nil {
+		r.pod.store.Run(ctx)
+	}
+	return nil
 }
 
 // DeltaAggregatedResources relays an incremental stream.
 func (r *relay) DeltaAggregatedResources(down grpc.BidiStreamingServer[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]) error {
+	if r.pod != nil {
+		return r.pod.delta(r, down)
+	}
 	return pass(r, down, r.upstream.DeltaAggregatedResources)
 }
 
@@ -58,11 +78,11 @@ func (r *relay) StreamAggregatedResources(down grpc.BidiStreamingServer[discover
 func pass[Req, Resp any](r *relay, down grpc.BidiStreamingServer[Req, Resp],
 	open func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[Req, Resp], error),
 ) error {
-	token, err := r.token()
+	ctx, err := r.authorize(down.Context())
 	if err != nil {
-		return status.Error(codes.Unavailable, fmt.Sprintf("token for the control plane: %v", err))
+		return err
 	}
-	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(down.Context(), "authorization", "Bearer "+token))
+	ctx, cancel := context.WithCancel(ctx)
 	up, err := open(ctx)
 	if err != nil {
 		cancel()
@@ -85,6 +105,18 @@ func pass[Req, Resp any](r *relay, down grpc.BidiStreamingServer[Req, Resp],
 	default:
 	}
 	return err
+}
+
+// authorize says who asks.
+func (r *relay) authorize(ctx context.Context) (context.Context, error) {
+	token, err := r.token()
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, fmt.Sprintf("token for the control plane: %v", err))
+	}
+	if token == "" { // the connection itself says it
+		return ctx, nil
+	}
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
 }
 
 func copyUp[Req, Resp any](down grpc.BidiStreamingServer[Req, Resp], up grpc.BidiStreamingClient[Req, Resp]) error {

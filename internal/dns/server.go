@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -27,16 +28,35 @@ type Options struct {
 	Table     *Table
 	Namespace string // of the workload
 	Domain    string // default cluster.local
-	Upstream  Upstream
-	Log       *slog.Logger
+	// Search is the workload's search path; nil: Kubernetes'.
+	Search []string
+	// Partial says that the table holds only some of the names in Domain: for the
+	// others the upstream is asked. An empty table then knows nothing.
+	Partial  bool
+	Upstream Upstream
+	// MaxUpstream is how many questions wait for the upstream at once; what is above
+	// fails at once (0: 512).
+	MaxUpstream int
+	Log         *slog.Logger
+}
+
+// Stats count questions. All are safe for concurrent use.
+type Stats struct {
+	Requests, Upstream, UpstreamFailures, Overflow atomic.Uint64
 }
 
 // Server answers one workload.
 type Server struct {
 	resolver resolver
 	upstream Upstream
+	slots    chan struct{} // questions that wait for the upstream
+	stats    Stats
 	log      *slog.Logger
 }
+
+// defaultUpstream is enough for a busy workload, and bounds what a broken resolver
+// or a loop can hold.
+const defaultUpstream = 512
 
 // New makes a server; Serve runs it.
 func New(o Options) *Server {
@@ -49,8 +69,20 @@ func New(o Options) *Server {
 	if o.Upstream == nil {
 		o.Upstream = NewHost("")
 	}
-	return &Server{newResolver(o.Table, o.Namespace, o.Domain), o.Upstream, o.Log}
+	if o.Search == nil {
+		o.Search = SearchPath(o.Namespace, o.Domain)
+	}
+	if o.MaxUpstream <= 0 {
+		o.MaxUpstream = defaultUpstream
+	}
+	return &Server{
+		resolver: resolver{o.Table, o.Search, o.Domain, o.Partial}, upstream: o.Upstream,
+		slots: make(chan struct{}, o.MaxUpstream), log: o.Log,
+	}
 }
+
+// Stats are the server's counters.
+func (s *Server) Stats() *Stats { return &s.stats }
 
 // Serve answers questions on both sockets, which it closes, until ctx ends.
 func (s *Server) Serve(ctx context.Context, udp net.PacketConn, tcp net.Listener) error {
@@ -109,22 +141,48 @@ func (s *Server) handle(ctx context.Context, w dns.ResponseWriter, m *dns.Msg) {
 // answer answers one message. Anything but one question of class IN is the
 // upstream's affair.
 func (s *Server) answer(ctx context.Context, m *dns.Msg, tcp bool) *dns.Msg {
+	s.stats.Requests.Add(1)
 	if len(m.Question) != 1 {
 		return new(dns.Msg).SetRcode(m, dns.RcodeFormatError)
 	}
 	q := m.Question[0]
-	if q.Qclass == dns.ClassINET && m.Opcode == dns.OpcodeQuery {
-		if q.Qtype == dns.TypePTR {
-			if r := s.reverse(m, q); r != nil {
-				return r
-			}
-		} else if addrs, v := s.resolver.find(canonical(q.Name)); v != foreign {
-			return s.own(m, q, addrs, v)
+	if q.Qclass != dns.ClassINET || m.Opcode != dns.OpcodeQuery {
+		return s.forward(ctx, m, tcp)
+	}
+	if q.Qtype == dns.TypePTR {
+		if r := s.reverse(m, q); r != nil {
+			return r
+		}
+		return s.forward(ctx, m, tcp)
+	}
+	found := s.resolver.find(canonical(q.Name))
+	if found.verdict == foreign {
+		return s.forward(ctx, m, tcp)
+	}
+	if s.resolver.partial && q.Qtype != dns.TypeA && q.Qtype != dns.TypeAAAA {
+		// The mesh knows addresses; mail exchangers and the like of a name that is also
+		// the world's are the world's to say. That the name is there, the mesh knows.
+		if r := s.forward(ctx, m, tcp); r.Rcode != dns.RcodeNameError {
+			return r
 		}
 	}
+	return s.own(m, q, found)
+}
+
+// forward asks the upstream.
+func (s *Server) forward(ctx context.Context, m *dns.Msg, tcp bool) *dns.Msg {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	default:
+		s.stats.Overflow.Add(1)
+		return new(dns.Msg).SetRcode(m, dns.RcodeServerFailure)
+	}
+	s.stats.Upstream.Add(1)
 	r, err := s.upstream.Exchange(ctx, m, tcp)
 	if err != nil {
-		s.log.Debug("names: the host's resolvers do not answer", "name", q.Name, "error", err)
+		s.stats.UpstreamFailures.Add(1)
+		s.log.Debug("names: the host's resolvers do not answer", "name", m.Question[0].Name, "error", err)
 		return new(dns.Msg).SetRcode(m, dns.RcodeServerFailure)
 	}
 	return r
@@ -132,13 +190,17 @@ func (s *Server) answer(ctx context.Context, m *dns.Msg, tcp bool) *dns.Msg {
 
 // own answers from the table: A records; no records for other types of a name
 // that exists (RFC 2308 §2.2); a name error for one that does not.
-func (s *Server) own(m *dns.Msg, q dns.Question, addrs []netip.Addr, v verdict) *dns.Msg {
+func (s *Server) own(m *dns.Msg, q dns.Question, found answer) *dns.Msg {
 	r := s.reply(m)
-	if v == missing {
+	if found.verdict == missing {
 		r.Rcode = dns.RcodeNameError
 	}
-	for _, a := range addrs {
-		h := dns.RR_Header{Name: q.Name, Class: dns.ClassINET, Ttl: ttl}
+	name := q.Name
+	if found.alias != "" {
+		name = dns.Fqdn(found.alias)
+	}
+	for _, a := range found.addrs {
+		h := dns.RR_Header{Name: name, Class: dns.ClassINET, Ttl: ttl}
 		switch {
 		case q.Qtype == dns.TypeA && a.Is4():
 			h.Rrtype = dns.TypeA
@@ -153,6 +215,10 @@ func (s *Server) own(m *dns.Msg, q dns.Question, addrs []netip.Addr, v verdict) 
 	}
 	// Clients take the first address.
 	rand.Shuffle(len(r.Answer), func(i, j int) { r.Answer[i], r.Answer[j] = r.Answer[j], r.Answer[i] })
+	if found.alias != "" && len(r.Answer) > 0 {
+		alias := &dns.CNAME{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: ttl}, Target: name}
+		r.Answer = append([]dns.RR{alias}, r.Answer...)
+	}
 	return r
 }
 

@@ -69,13 +69,10 @@ func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(n
 
 // resolver finds the names that one workload means.
 type resolver struct {
-	table  *Table
-	search []string // "default.svc.cluster.local", "svc.cluster.local", "cluster.local"
-	domain string
-}
-
-func newResolver(t *Table, namespace, domain string) resolver {
-	return resolver{t, SearchPath(namespace, domain), domain}
+	table   *Table
+	search  []string // "default.svc.cluster.local", "svc.cluster.local", "cluster.local"
+	domain  string
+	partial bool // what is not in the table may be there all the same
 }
 
 // SearchPath gives the search path of a workload, as Kubernetes writes it into
@@ -93,19 +90,41 @@ const (
 	found
 )
 
+// answer is what is known of a name. alias is the name that the addresses are of,
+// where that is another one.
+type answer struct {
+	addrs   []netip.Addr
+	verdict verdict
+	alias   string
+}
+
 // find resolves a name in canonical form. Short forms are relative to the
 // workload's namespace, also for programs that do not use the search path.
-func (r resolver) find(name string) ([]netip.Addr, verdict) {
+func (r resolver) find(name string) answer {
 	if addrs, ok := r.table.lookup(name); ok {
-		return addrs, found
+		return answer{addrs: addrs, verdict: found}
+	}
+	if r.partial && len(r.search) > 0 {
+		// Programs try "api.example.com.default.svc.cluster.local" before
+		// "api.example.com" (ndots). That is answered here for names of the mesh: the
+		// cluster's DNS would be asked five times in vain. Only the first suffix is:
+		// before the others, programs have tried what might be theirs.
+		if short, ok := strings.CutSuffix(name, "."+r.search[0]); ok && strings.Contains(short, ".") {
+			if addrs, ok := r.table.lookup(short); ok {
+				return answer{addrs: addrs, verdict: found, alias: short}
+			}
+		}
 	}
 	if name == r.domain || strings.HasSuffix(name, "."+r.domain) {
-		return nil, missing
+		if r.partial {
+			return answer{}
+		}
+		return answer{verdict: missing}
 	}
 	for _, suffix := range r.search {
 		if addrs, ok := r.table.lookup(name + "." + suffix); ok {
-			return addrs, found
+			return answer{addrs: addrs, verdict: found}
 		}
 	}
-	return nil, foreign
+	return answer{}
 }

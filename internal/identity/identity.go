@@ -48,6 +48,11 @@ type Options struct {
 	Now    func() time.Time // default time.Now
 	// Jitter gives a number in [0,1) that spreads renewals; default random.
 	Jitter func() float64
+	// Keep keeps the certificate beyond the process; nil: nothing does.
+	Keep Keeper
+	// Grace is the part of a certificate's life that is left when it is renewed
+	// (Istio's SECRET_GRACE_PERIOD_RATIO); 0: half of it.
+	Grace float64
 }
 
 // Identity is a workload's certificate and roots, kept current by Run. It
@@ -55,6 +60,10 @@ type Options struct {
 type Identity struct {
 	o       Options
 	current atomic.Pointer[state]
+
+	refresh chan struct{} // one slot: renew soon
+
+	requests, failures atomic.Uint64
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed and replaced at each renewal
@@ -81,7 +90,10 @@ func New(o Options) *Identity {
 	if o.Jitter == nil {
 		o.Jitter = randomFraction
 	}
-	return &Identity{o: o, changed: make(chan struct{})}
+	if o.Grace <= 0 || o.Grace >= 1 {
+		o.Grace = 0.5
+	}
+	return &Identity{o: o, changed: make(chan struct{}), refresh: make(chan struct{}, 1)}
 }
 
 // Secret implements tlsctx.Secrets.
@@ -108,6 +120,29 @@ func (i *Identity) PEM() (cert, key, roots []byte, ok bool) {
 	}
 	return s.certPEM, s.keyPEM, s.rootPEM, true
 }
+
+// Expires is the end of the current certificate's life; zero while there is none.
+func (i *Identity) Expires() time.Time {
+	if s := i.current.Load(); s != nil {
+		return s.leaf.NotAfter
+	}
+	return time.Time{}
+}
+
+// Requests counts the requests to the authority so far, and those that failed.
+func (i *Identity) Requests() (all, failed uint64) { return i.requests.Load(), i.failures.Load() }
+
+// Refresh renews the certificate soon, for roots that have changed: within
+// refreshWithin, so that the workloads of a mesh do not all ask at once.
+func (i *Identity) Refresh() {
+	select {
+	case i.refresh <- struct{}{}:
+	default: // it is due already
+	}
+}
+
+// refreshWithin spreads what Refresh asks for.
+const refreshWithin = 30 * time.Second
 
 // Changed returns a channel that is closed at the next renewal.
 func (i *Identity) Changed() <-chan struct{} {
@@ -140,6 +175,9 @@ const (
 // Run gets the certificate and renews it until ctx ends.
 func (i *Identity) Run(ctx context.Context) error {
 	retry := firstRetry
+	if wait, ok := i.restore(); ok && !i.sleep(ctx, wait) {
+		return nil
+	}
 	for {
 		wait, err := i.renew(ctx)
 		if err == nil {
@@ -173,6 +211,11 @@ func (i *Identity) sleep(ctx context.Context, wait time.Duration) bool {
 		t := time.NewTimer(min(left, longestSleep))
 		select {
 		case <-t.C:
+		case <-i.refresh:
+			t.Stop()
+			if soon := i.o.Now().Round(0).Add(time.Duration(i.o.Jitter() * float64(refreshWithin))); soon.Before(until) {
+				until = soon
+			}
 		case <-ctx.Done():
 			t.Stop()
 			return false
@@ -204,23 +247,41 @@ func (i *Identity) renew(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	i.requests.Add(1)
 	chain, err := i.o.Issuer.Issue(ctx, csr)
 	if err != nil {
+		i.failures.Add(1)
 		return 0, err
 	}
 	s, err := newState(i.o.ID, key, chain)
 	if err != nil {
+		i.failures.Add(1)
 		return 0, err
 	}
+	i.use(s)
+	if k := i.o.Keep; k != nil {
+		if err := k.Save(s.certPEM, s.keyPEM, s.rootPEM); err != nil {
+			i.o.Log.Warn("certificate not kept for a later start", "err", err)
+		}
+	}
+	return i.untilRenewal(s), nil
+}
+
+// use brings a certificate into use.
+func (i *Identity) use(s *state) {
 	i.current.Store(s)
 	i.mu.Lock()
 	close(i.changed)
 	i.changed = make(chan struct{})
 	i.mu.Unlock()
-	// Half of the life that is left, up to a tenth earlier, so that workloads that
-	// started together do not renew together.
+}
+
+// untilRenewal is how long a certificate is used: half of the life that is left, or
+// what Grace says, and up to a tenth less, so that workloads that started together do
+// not renew together.
+func (i *Identity) untilRenewal(s *state) time.Duration {
 	left := s.leaf.NotAfter.Sub(i.o.Now())
-	return max(time.Duration(float64(left)*(0.5-0.1*i.o.Jitter())), time.Second), nil
+	return max(time.Duration(float64(left)*(1-i.o.Grace-0.1*i.o.Jitter())), time.Second)
 }
 
 func newRequest(id spiffe.ID) (*ecdsa.PrivateKey, []byte, error) {
@@ -244,20 +305,10 @@ func newState(id spiffe.ID, key *ecdsa.PrivateKey, chain []string) (*state, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &state{
-		certPEM: []byte(strings.Join(chain[:len(chain)-1], "")),
-		keyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
-		rootPEM: []byte(chain[len(chain)-1]),
-	}
-	if s.cert, err = tlsctx.ParseSecret(s.certPEM, s.keyPEM, nil); err != nil {
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: keyDER})
+	s, err := parseState(id, []byte(strings.Join(chain[:len(chain)-1], "")), keyPEM, []byte(chain[len(chain)-1]))
+	if err != nil {
 		return nil, fmt.Errorf("the authority's answer: %w", err)
-	}
-	if s.roots, err = tlsctx.ParseSecret(nil, nil, s.rootPEM); err != nil {
-		return nil, fmt.Errorf("the authority's answer: %w", err)
-	}
-	s.leaf = s.cert.Certificate.Leaf
-	if len(s.leaf.URIs) != 1 || s.leaf.URIs[0].String() != id.String() {
-		return nil, fmt.Errorf("the authority answered a certificate for %v, not for %s", s.leaf.URIs, id)
 	}
 	return s, nil
 }

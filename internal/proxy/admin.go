@@ -17,8 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lateen-mesh/lateen/internal/ops"
-	"github.com/lateen-mesh/lateen/internal/proxy/config"
-	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
 
 // page is one admin page, as /help lists it. Envoy's names and shapes are kept
@@ -187,7 +185,7 @@ func (p *Proxy) pageQuit(w http.ResponseWriter, _ *http.Request) {
 func (p *Proxy) pageDrain(w http.ResponseWriter, _ *http.Request) {
 	p.draining.Store(true)
 	// Draining goes on after the answer: it ends with the connections.
-	go p.listeners.Drain(context.Background(), func(l *config.Listener) bool { return l.Dir == stream.Outbound })
+	go p.listeners.Drain(context.Background(), p.staysOpen())
 	plain(w)
 	io.WriteString(w, "OK\n")
 }

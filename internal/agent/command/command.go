@@ -46,6 +46,9 @@ type Bootstrap struct {
 	EnvoyLogLevel string `json:"envoyLogLevel,omitempty"`
 	DrainSeconds  int    `json:"drainSeconds,omitempty"`
 	Concurrency   int    `json:"concurrency,omitempty"`
+
+	// pod takes all else from the pod that the process is a container of.
+	pod bool
 }
 
 // Run parses the arguments and runs the agent until ctx ends. Envoy's output and
@@ -59,12 +62,15 @@ func Run(ctx context.Context, out, errs io.Writer, args []string) error {
 	if err := levels.Apply(b.LogLevel); err != nil {
 		return err
 	}
+	log := ops.NewLogger(errs, ops.ParseForm(b.LogFormat), levels)
+	if b.pod {
+		return runPod(ctx, out, errs, b, log)
+	}
 	o, err := b.options()
 	if err != nil {
 		return err
 	}
-	o.Stdout, o.Stderr = out, errs
-	o.Log = ops.NewLogger(errs, ops.ParseForm(b.LogFormat), levels)
+	o.Stdout, o.Stderr, o.Log = out, errs, log
 	return agent.Run(ctx, o)
 }
 
@@ -73,18 +79,27 @@ func parse(errs io.Writer, args []string) (*Bootstrap, error) {
 	var b, given Bootstrap
 	fs := flag.NewFlagSet(Name, flag.ContinueOnError)
 	fs.SetOutput(errs)
-	path := fs.String("config", "", "bootstrap file in JSON (required)")
+	path := fs.String("config", "", "bootstrap file in JSON (required without --pod)")
+	pod := fs.Bool("pod", false, "take everything from the environment and the volumes of the pod that this is a container of")
 	fs.StringVar(&given.Envoy, "envoy", "", "path of the Envoy")
 	fs.StringVar(&given.XDS, "xds", "", "control plane: unix:///path or host:port")
 	fs.StringVar(&given.TokenFile, "token-file", "", "file with the bearer token")
 	fs.StringVar(&given.RuntimeDir, "runtime-dir", "", "directory of the agent's own, for sockets")
 	fs.StringVar(&given.LogLevel, "log-level", "", "level, or level,scope:level,…")
+	fs.StringVar(&given.LogFormat, "log-format", "", "text or json")
 	fs.StringVar(&given.EnvoyLogLevel, "envoy-log-level", "", "Envoy's log level")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
 	if fs.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if *pod {
+		if *path != "" {
+			return nil, errors.New("--pod and --config exclude each other")
+		}
+		given.pod = true
+		return &given, nil
 	}
 	if *path == "" {
 		return nil, errors.New("no bootstrap file: give --config")
@@ -103,7 +118,7 @@ func parse(errs io.Writer, args []string) (*Bootstrap, error) {
 		flag string
 	}{
 		{&b.Envoy, given.Envoy}, {&b.XDS, given.XDS}, {&b.TokenFile, given.TokenFile}, {&b.RuntimeDir, given.RuntimeDir},
-		{&b.LogLevel, given.LogLevel}, {&b.EnvoyLogLevel, given.EnvoyLogLevel},
+		{&b.LogLevel, given.LogLevel}, {&b.LogFormat, given.LogFormat}, {&b.EnvoyLogLevel, given.EnvoyLogLevel},
 	} {
 		if f.flag != "" {
 			*f.to = f.flag

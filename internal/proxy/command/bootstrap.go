@@ -58,6 +58,9 @@ type Bootstrap struct {
 	Concurrency *int `json:"concurrency,omitempty"`
 	// MaxConnections bounds the connections of clients; 0: the descriptors do.
 	MaxConnections int `json:"maxConnections,omitempty"`
+
+	// pod takes all else from the pod that the process is a container of.
+	pod bool
 }
 
 // variables are the environment's names for the flags.
@@ -73,6 +76,7 @@ func parseBootstrap(env *Env, args []string) (*Bootstrap, error) {
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	fs.SetOutput(env.Err)
 	path := fs.String("config", "", "bootstrap file in JSON")
+	fs.BoolVar(&b.pod, "pod", false, "take everything from the environment and the volumes of the pod that this is a container of")
 	fs.StringVar(&b.XDS, "xds", "", "control plane: unix:///path or host:port")
 	fs.StringVar(&b.CAFile, "ca-file", "", "roots of the control plane's TLS certificate")
 	fs.StringVar(&b.TokenFile, "token-file", "", "file with the bearer token")
@@ -119,6 +123,9 @@ func parseBootstrap(env *Env, args []string) (*Bootstrap, error) {
 		}
 	}
 	b.fillFrom(&file)
+	if b.pod {
+		return &b, b.check()
+	}
 	if b.XDS == "" {
 		return nil, usageError{errors.New("no control plane: give --xds, LATEEN_XDS_ADDRESS or a bootstrap file")}
 	}

@@ -35,6 +35,9 @@ func runCommand(ctx context.Context, env *Env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if b.pod {
+		return runPod(ctx, env, b)
+	}
 	return Run(ctx, env, b)
 }
 

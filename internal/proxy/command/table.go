@@ -6,12 +6,23 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 )
 
 // Env is what a command sees of the process.
 type Env struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
+	// Environ are all variables, "NAME=VALUE"; nil: the process's.
+	Environ []string
+}
+
+// environ gives the variables.
+func (e *Env) environ() []string {
+	if e.Environ == nil {
+		return os.Environ()
+	}
+	return e.Environ
 }
 
 // Command is one entry of the table.
@@ -31,6 +42,10 @@ const (
 func Table() []Command {
 	return []Command{
 		{"run", "run the proxy: identity, configuration by ADS, data plane", runCommand},
+		{"wait", "wait until the proxy of this pod is ready, for the hook that holds an application back", waitCommand},
+		{"drain", "tell the proxy of this pod that the pod ends, for the hook before its stop", drainCommand},
+		{"probe", "ask a page of the proxy of this pod once: exit status 0 if it answers 200", probeCommand},
+		{"request", "print an admin page of the proxy of this pod: request GET config_dump", requestCommand},
 	}
 }
 
@@ -58,6 +73,10 @@ func Main(ctx context.Context, env *Env, args []string, table []Command) int {
 			return exitUsage
 		}
 		fmt.Fprintf(env.Err, "lateen-proxy %s: %v\n", c.Name, err)
+		var coded interface{ ExitCode() int }
+		if errors.As(err, &coded) && coded.ExitCode() > 0 {
+			return coded.ExitCode()
+		}
 		return exitError
 	}
 	fmt.Fprintf(env.Err, "lateen-proxy: there is no command %q; see lateen-proxy help\n", args[0])

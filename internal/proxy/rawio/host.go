@@ -16,6 +16,10 @@ type HostSockets struct {
 	Mark int
 	// ReusePort lets several processes listen on one address (SO_REUSEPORT).
 	ReusePort bool
+	// Transparent lets listening sockets take connections for other addresses, which
+	// the packet filter hands them with their addresses unchanged (TPROXY). It needs
+	// CAP_NET_ADMIN.
+	Transparent bool
 	// Backlog of listening sockets; 0: the kernel's limit.
 	Backlog int
 }
@@ -42,6 +46,15 @@ func (h HostSockets) listen(fd int, addr netip.AddrPort) error {
 	if h.ReusePort {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
+		}
+	}
+	if h.Transparent {
+		level, option := unix.SOL_IP, unix.IP_TRANSPARENT
+		if !addr.Addr().Is4() && !addr.Addr().Is4In6() {
+			level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+		}
+		if err := unix.SetsockoptInt(fd, level, option, 1); err != nil {
+			return os.NewSyscallError("setsockopt IP_TRANSPARENT", err)
 		}
 	}
 	if err := unix.Bind(fd, sockaddr(addr)); err != nil {

@@ -31,6 +31,9 @@ type Options struct {
 	// Dial replaces the dialer, where the server is reached by another network
 	// namespace or a pipe. It is given Target.
 	Dial func(ctx context.Context, target string) (net.Conn, error)
+	// Conn is used instead of connections of the client's own, where several services
+	// share one; Target then only names it in the log. It stays the caller's.
+	Conn grpc.ClientConnInterface
 	// TLS is nil for plain text (a Unix socket, or a loopback).
 	TLS *tls.Config
 	// Token, if set, gives the bearer token of each new stream.
@@ -82,6 +85,8 @@ type Client struct {
 	mu        sync.Mutex
 	connected bool              // guarded by mu
 	lastErr   error             // guarded by mu: why the last stream ended
+	node      *corev3.Node      // guarded by mu
+	hangUp    func()            // guarded by mu: ends the open stream; nil: there is none
 	types     map[string]*watch // guarded by mu
 	order     []string          // guarded by mu: types in order of first subscription
 	acks      []*discoveryv3.DeltaDiscoveryRequest
@@ -89,7 +94,7 @@ type Client struct {
 
 // New makes a client; Run connects it.
 func New(o Options) (*Client, error) {
-	if o.Target == "" && o.Dial == nil {
+	if o.Target == "" && o.Dial == nil && o.Conn == nil {
 		return nil, errors.New("xds client: no target")
 	}
 	if o.Node.GetId() == "" {
@@ -104,7 +109,41 @@ func New(o Options) (*Client, error) {
 	if o.MaxBackoff == 0 {
 		o.MaxBackoff = 10 * time.Second
 	}
-	return &Client{opts: o, log: o.Log, wake: make(chan struct{}, 1), types: map[string]*watch{}}, nil
+	return &Client{opts: o, log: o.Log, wake: make(chan struct{}, 1), node: o.Node, types: map[string]*watch{}}, nil
+}
+
+// errHungUp ends a stream to whose server the client has something new to say, which
+// only the first requests of a stream can tell.
+var errHungUp = errors.New("a new stream is begun")
+
+// SetNode replaces the node, as when a pod's labels change: a stream that is open is
+// ended, and the next one tells the new node. What was received stays.
+func (c *Client) SetNode(n *corev3.Node) {
+	c.mu.Lock()
+	c.node = n
+	hangUp := c.hangUp
+	c.mu.Unlock()
+	if hangUp != nil {
+		hangUp()
+	}
+}
+
+// Seed says that resources are there already, from an earlier run: the server is told
+// their versions and sends what differs. A stream that is open is ended, since its
+// server does not know of them.
+func (c *Client) Seed(typeURL string, versions map[string]string) {
+	c.mu.Lock()
+	w := c.watch(typeURL)
+	for name, v := range versions {
+		if w.names[Wildcard] || w.names[name] {
+			w.versions[name] = v
+		}
+	}
+	hangUp := c.hangUp
+	c.mu.Unlock()
+	if hangUp != nil {
+		hangUp()
+	}
 }
 
 // Connected reports whether a stream is open, and why the last one ended.
@@ -140,6 +179,9 @@ func (c *Client) Run(ctx context.Context, h Handler) error {
 		}
 		if heard {
 			pause = c.opts.MinBackoff
+		}
+		if errors.Is(err, errHungUp) {
+			continue
 		}
 		wait := pause/2 + rand.N(pause)
 		c.log.Warn("control plane connection lost", "target", c.opts.Target, "err", err, "retry", wait)
@@ -183,15 +225,39 @@ func (c *Client) dial() (*grpc.ClientConn, error) {
 	return grpc.NewClient(target, opts...)
 }
 
-// session runs one stream to its end. heard says whether the server answered.
-func (c *Client) session(ctx context.Context, h Handler) (heard bool, err error) {
+// connect gives the connection for a stream, and what ends it.
+func (c *Client) connect() (grpc.ClientConnInterface, func(), error) {
+	if c.opts.Conn != nil {
+		return c.opts.Conn, func() {}, nil
+	}
 	conn, err := c.dial()
 	if err != nil {
-		return false, fmt.Errorf("dial %s: %w", c.opts.Target, err)
+		return nil, nil, fmt.Errorf("dial %s: %w", c.opts.Target, err)
 	}
-	defer conn.Close()
-	ctx, cancel := context.WithCancel(ctx)
+	return conn, func() { _ = conn.Close() }, nil // the stream has ended
+}
+
+// session runs one stream to its end. heard says whether the server answered.
+func (c *Client) session(ctx context.Context, h Handler) (heard bool, err error) {
+	conn, closeConn, err := c.connect()
+	if err != nil {
+		return false, err
+	}
+	defer closeConn()
+	ctx, end := context.WithCancelCause(ctx)
+	cancel := func() { end(context.Canceled) }
 	defer cancel()
+	c.mu.Lock()
+	c.hangUp = func() { end(errHungUp) }
+	c.mu.Unlock()
+	defer func() {
+		if errors.Is(context.Cause(ctx), errHungUp) {
+			err = errHungUp
+		}
+		c.mu.Lock()
+		c.hangUp = nil
+		c.mu.Unlock()
+	}()
 	if c.opts.Token != nil {
 		token, err := c.opts.Token()
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
@@ -26,12 +27,7 @@ type watch struct {
 // called at any time; names that are subscribed already are not sent again.
 func (c *Client) Subscribe(typeURL string, names ...string) {
 	c.mu.Lock()
-	w := c.types[typeURL]
-	if w == nil {
-		w = &watch{names: map[string]bool{}, versions: map[string]string{}, add: map[string]bool{}, del: map[string]bool{}}
-		c.types[typeURL] = w
-		c.order = append(c.order, typeURL)
-	}
+	w := c.watch(typeURL)
 	for _, n := range names {
 		if w.names[n] {
 			continue
@@ -45,6 +41,17 @@ func (c *Client) Subscribe(typeURL string, names ...string) {
 	}
 	c.mu.Unlock()
 	c.poke()
+}
+
+// watch gives the subscription to a type, which may be new. Called with mu held.
+func (c *Client) watch(typeURL string) *watch {
+	w := c.types[typeURL]
+	if w == nil {
+		w = &watch{names: map[string]bool{}, versions: map[string]string{}, add: map[string]bool{}, del: map[string]bool{}}
+		c.types[typeURL] = w
+		c.order = append(c.order, typeURL)
+	}
+	return w
 }
 
 // Unsubscribe ends the interest in resources; the Handler hears no more of them
@@ -97,7 +104,7 @@ func (c *Client) sendAll(ctx context.Context, s sender) error {
 	for {
 		for _, r := range c.pending() {
 			if first {
-				r.Node = c.opts.Node
+				r.Node = c.currentNode()
 				first = false
 			}
 			if err := s.Send(r); err != nil {
@@ -110,6 +117,12 @@ func (c *Client) sendAll(ctx context.Context, s sender) error {
 			return ctx.Err()
 		}
 	}
+}
+
+func (c *Client) currentNode() *corev3.Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node
 }
 
 // pending takes the requests that are to be sent now: acknowledgements first,

@@ -28,6 +28,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	grpc    *grpc.Server
+	socket  net.Listener
 	data    map[string]map[string]*discoveryv3.Resource // by type and name
 	version int
 	streams map[*conn]bool
@@ -62,7 +63,7 @@ func (s *Server) Start() {
 	g := grpc.NewServer()
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, s)
 	s.mu.Lock()
-	s.grpc = g
+	s.grpc, s.socket = g, l
 	s.mu.Unlock()
 	go func() { _ = g.Serve(l) }() // ends with Stop
 }
@@ -70,9 +71,10 @@ func (s *Server) Start() {
 // Stop breaks all streams and closes the socket.
 func (s *Server) Stop() {
 	s.mu.Lock()
-	g := s.grpc
+	g, l := s.grpc, s.socket
 	s.mu.Unlock()
 	g.Stop()
+	_ = l.Close() // of a server that did not serve yet, Stop does not know it
 }
 
 // Set adds or replaces a resource.
