@@ -1,135 +1,142 @@
 package intercept
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
-	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
-	"golang.org/x/sys/unix"
 )
 
 // Apply installs the table in the network namespace of the calling thread, in
 // one transaction: all of it or nothing. A table of that name is replaced.
-func Apply(t Table) error {
+func Apply(t Table) error { return Ruleset{t}.Apply() }
+
+// Apply installs the tables in the network namespace of the calling thread, in
+// one transaction: all of them or nothing. Tables of their names are replaced, so
+// that doing it again changes nothing; connections that stand go on.
+func (rs Ruleset) Apply() error {
+	return transaction("installing the redirection rules", func(c *nftables.Conn) {
+		for _, t := range rs {
+			t.replace(c)
+		}
+	})
+}
+
+// Remove takes the table of one-machine workloads (IPv4) out of the namespace of
+// the calling thread.
+func Remove() error { return Ruleset{{Name: tableName}}.Remove() }
+
+// Remove takes the tables out of the namespace of the calling thread; what is not
+// there is no error.
+func (rs Ruleset) Remove() error {
+	return transaction("removing the redirection rules", func(c *nftables.Conn) {
+		for _, t := range rs {
+			t.drop(c)
+		}
+	})
+}
+
+// transaction opens nftables in the namespace of the calling thread, collects
+// what f asks for and does all of it or nothing.
+func transaction(what string, f func(*nftables.Conn)) error {
 	c, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
 	defer c.CloseLasting()
-	// Adding a table that is there is no error, so that the deletion cannot fail.
-	old := c.AddTable(&nftables.Table{Name: t.Name, Family: nftables.TableFamilyIPv4})
-	c.DelTable(old)
-	table := c.AddTable(&nftables.Table{Name: t.Name, Family: nftables.TableFamilyIPv4})
+	f(c)
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+func (t Table) handle() *nftables.Table {
+	family := nftables.TableFamilyIPv4
+	if t.Family == IPv6 {
+		family = nftables.TableFamilyIPv6
+	}
+	return &nftables.Table{Name: t.Name, Family: family}
+}
+
+// drop deletes the table. Adding a table that is there is no error, so that the
+// deletion cannot fail.
+func (t Table) drop(c *nftables.Conn) { c.DelTable(c.AddTable(t.handle())) }
+
+func (t Table) replace(c *nftables.Conn) {
+	t.drop(c)
+	table := c.AddTable(t.handle())
 	for _, chain := range t.Chains {
-		hook := nftables.ChainHookOutput
-		if chain.Hook == Prerouting {
-			hook = nftables.ChainHookPrerouting
-		}
-		nc := c.AddChain(&nftables.Chain{
-			Name: chain.Name, Table: table, Type: nftables.ChainTypeNAT,
-			Hooknum: hook, Priority: nftables.ChainPriorityNATDest,
-		})
+		nc := c.AddChain(chain.handle(table))
 		for _, r := range chain.Rules {
-			c.AddRule(&nftables.Rule{Table: table, Chain: nc, Exprs: r.expressions(chain.Hook),
+			c.AddRule(&nftables.Rule{Table: table, Chain: nc, Exprs: r.expressions(t.Family, chain.Hook),
 				UserData: userdata.AppendString(nil, userdata.TypeComment, r.Explanation)})
 		}
 	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("installing the redirection rules: %w", err)
-	}
-	return nil
 }
 
-// Remove takes the table out of the namespace of the calling thread.
-func Remove() error {
-	c, err := nftables.New(nftables.AsLasting())
-	if err != nil {
-		return fmt.Errorf("opening nftables: %w", err)
+func (c Chain) handle(table *nftables.Table) *nftables.Chain {
+	hook := nftables.ChainHookOutput
+	if c.Hook == Prerouting {
+		hook = nftables.ChainHookPrerouting
 	}
-	defer c.CloseLasting()
-	c.DelTable(c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}))
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("removing the redirection rules: %w", err)
-	}
-	return nil
+	priority := [...]*nftables.ChainPriority{nftables.ChainPriorityNATDest, nftables.ChainPriorityMangle, nftables.ChainPriorityRaw}[c.Stage]
+	return &nftables.Chain{Name: c.Name, Table: table, Type: nftables.ChainType(c.kind()), Hooknum: hook, Priority: priority}
 }
 
 // Verify reports an error unless the namespace of the calling thread holds the
-// table with as many rules in each chain as t has.
-func Verify(t Table) error {
+// table with t's rules in each chain.
+func Verify(t Table) error { return Ruleset{t}.Verify() }
+
+// Verify reports an error unless the namespace of the calling thread holds each
+// of the tables, with as many rules in each chain and in the order that their
+// explanations tell.
+func (rs Ruleset) Verify() error {
 	c, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return fmt.Errorf("opening nftables: %w", err)
 	}
 	defer c.CloseLasting()
-	table := &nftables.Table{Name: t.Name, Family: nftables.TableFamilyIPv4}
 	var errs []error
-	for _, chain := range t.Chains {
-		rules, err := c.GetRules(table, &nftables.Chain{Name: chain.Name, Table: table})
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("chain %s: %w", chain.Name, err))
-		case len(rules) != len(chain.Rules):
-			errs = append(errs, fmt.Errorf("chain %s has %d rules, want %d", chain.Name, len(rules), len(chain.Rules)))
+	for _, t := range rs {
+		for _, chain := range t.Chains {
+			if err := chain.verify(c, t.handle()); err != nil {
+				errs = append(errs, fmt.Errorf("table %s %s, chain %s: %w", t.Family, t.Name, chain.Name, err))
+			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// expressions compiles a rule to the virtual machine of nftables: each condition
-// loads a register and compares it.
-func (r Rule) expressions(h Hook) []expr.Any {
-	var e []expr.Any
-	equal := func(load expr.Any, data []byte) {
-		e = append(e, load, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data})
+// Present tells whether the namespace of the calling thread holds redirection
+// rules, whichever they are.
+func Present() (bool, error) {
+	c, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return false, fmt.Errorf("opening nftables: %w", err)
 	}
-	if r.Mark != 0 {
-		equal(&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, binaryutil.NativeEndian.PutUint32(r.Mark))
+	defer c.CloseLasting()
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	if err != nil {
+		return false, fmt.Errorf("listing nftables' tables: %w", err)
 	}
-	if r.Interface != "" {
-		key := expr.MetaKeyOIFNAME
-		if h == Prerouting {
-			key = expr.MetaKeyIIFNAME
-		}
-		name := make([]byte, unix.IFNAMSIZ)
-		copy(name, r.Interface)
-		equal(&expr.Meta{Key: key, Register: 1}, name)
-	}
-	e = append(e, matchAddr(12, r.NotSource, expr.CmpOpNeq)...)
-	e = append(e, matchAddr(16, r.Dest, expr.CmpOpEq)...)
-	e = append(e, matchAddr(16, r.NotDest, expr.CmpOpNeq)...)
-	if r.Proto != AnyProto {
-		equal(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, []byte{byte(r.Proto)})
-	}
-	if r.DestPort != 0 {
-		equal(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, binary.BigEndian.AppendUint16(nil, r.DestPort))
-	}
-	if r.Redirect == 0 {
-		return append(e, &expr.Verdict{Kind: expr.VerdictAccept})
-	}
-	return append(e,
-		&expr.Immediate{Register: 1, Data: binary.BigEndian.AppendUint16(nil, r.Redirect)},
-		&expr.Redir{RegisterProtoMin: 1})
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName }), nil
 }
 
-// matchAddr compares the IPv4 address at an offset of the header with a prefix.
-func matchAddr(offset uint32, p netip.Prefix, op expr.CmpOp) []expr.Any {
-	if !p.IsValid() {
-		return nil
+func (c Chain) verify(nft *nftables.Conn, table *nftables.Table) error {
+	rules, err := nft.GetRules(table, &nftables.Chain{Name: c.Name, Table: table})
+	if err != nil {
+		return err
 	}
-	mask := binary.BigEndian.AppendUint32(nil, ^uint32(0)<<(32-p.Bits()))
-	if p.Bits() == 0 {
-		mask = make([]byte, 4)
+	if len(rules) != len(c.Rules) {
+		return fmt.Errorf("it has %d rules, want %d", len(rules), len(c.Rules))
 	}
-	addr := p.Masked().Addr().As4()
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: op, Register: 1, Data: addr[:]},
+	for i, r := range rules {
+		if got, _ := userdata.GetString(r.UserData, userdata.TypeComment); got != c.Rules[i].Explanation {
+			return fmt.Errorf("rule %d is %q, want %q", i+1, got, c.Rules[i].Explanation)
+		}
 	}
+	return nil
 }

@@ -118,3 +118,21 @@ func setUp(h *netlink.Handle, name string, addr netip.Prefix) error {
 	}
 	return nil
 }
+
+// Addresses lists the addresses of all interfaces of the thread's namespace.
+func Addresses() ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	err := withNetlink(func(h *netlink.Handle) error {
+		list, err := h.AddrList(nil, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("listing addresses: %w", err)
+		}
+		for _, a := range list {
+			if addr, ok := netip.AddrFromSlice(a.IP); ok {
+				addrs = append(addrs, addr.Unmap())
+			}
+		}
+		return nil
+	})
+	return addrs, err
+}

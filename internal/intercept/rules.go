@@ -1,10 +1,6 @@
 package intercept
 
-import (
-	"fmt"
-	"net/netip"
-	"strings"
-)
+import "net/netip"
 
 // Mark is the socket mark of a proxy's own traffic, which the rules let pass
 // (Istio's value).
@@ -48,50 +44,6 @@ func (o Options) withDefaults() Options {
 		o.DNSPort = 15053
 	}
 	return o
-}
-
-// Hook is the place of a chain in the packet's way.
-type Hook uint8
-
-const (
-	Output     Hook = iota // packets that local processes send
-	Prerouting             // packets that come in
-)
-
-// Proto is a transport protocol; 0 is any.
-type Proto uint8
-
-const (
-	AnyProto Proto = 0
-	TCP      Proto = 6
-	UDP      Proto = 17
-)
-
-// Rule is one rule: every condition that is set must hold. A rule accepts, or
-// redirects to a local port.
-type Rule struct {
-	Proto       Proto
-	DestPort    uint16       // 0: any; needs Proto
-	Dest        netip.Prefix // zero: any
-	NotDest     netip.Prefix // zero: any
-	NotSource   netip.Prefix // zero: any
-	Interface   string       // outgoing for Output, incoming for Prerouting; "": any
-	Mark        uint32       // 0: any
-	Redirect    uint16       // 0: accept
-	Explanation string       // shown as the rule's comment
-}
-
-// Chain is an ordered list of rules at a hook; the first that matches decides.
-type Chain struct {
-	Name  string
-	Hook  Hook
-	Rules []Rule
-}
-
-// Table is all that is installed, under one name.
-type Table struct {
-	Name   string
-	Chains []Chain
 }
 
 const tableName = "lateen"
@@ -157,73 +109,4 @@ func RelayRules(mesh []netip.Prefix, relay uint16) Table {
 	}
 	c.Rules = append(c.Rules, Rule{Proto: TCP, Redirect: relay, Explanation: "to the outside"})
 	return Table{Name: tableName, Chains: []Chain{c}}
-}
-
-// String renders the table as `nft list ruleset` does, for people and golden
-// tests.
-func (t Table) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "table ip %s {\n", t.Name)
-	for _, c := range t.Chains {
-		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype nat hook %s priority dstnat; policy accept;\n", c.Name, c.Hook)
-		for _, r := range c.Rules {
-			fmt.Fprintf(&b, "\t\t%s\n", r.render(c.Hook))
-		}
-		b.WriteString("\t}\n")
-	}
-	b.WriteString("}\n")
-	return b.String()
-}
-
-// String gives nft's name of the hook.
-func (h Hook) String() string { return [...]string{"output", "prerouting"}[h] }
-
-// String gives nft's name of the protocol.
-func (p Proto) String() string {
-	switch p {
-	case TCP:
-		return "tcp"
-	case UDP:
-		return "udp"
-	}
-	return "any"
-}
-
-func (r Rule) render(h Hook) string {
-	var parts []string
-	if r.Mark != 0 {
-		parts = append(parts, fmt.Sprintf("meta mark %d", r.Mark))
-	}
-	if r.Interface != "" {
-		parts = append(parts, fmt.Sprintf("%s %q", [...]string{"oifname", "iifname"}[h], r.Interface))
-	}
-	if r.NotSource.IsValid() {
-		parts = append(parts, "ip saddr != "+prefixText(r.NotSource))
-	}
-	if r.Dest.IsValid() {
-		parts = append(parts, "ip daddr "+prefixText(r.Dest))
-	}
-	if r.NotDest.IsValid() {
-		parts = append(parts, "ip daddr != "+prefixText(r.NotDest))
-	}
-	switch {
-	case r.DestPort != 0:
-		parts = append(parts, fmt.Sprintf("%s dport %d", r.Proto, r.DestPort))
-	case r.Proto != AnyProto:
-		parts = append(parts, "meta l4proto "+r.Proto.String())
-	}
-	verdict := "accept"
-	if r.Redirect != 0 {
-		verdict = fmt.Sprintf("redirect to :%d", r.Redirect)
-	}
-	parts = append(parts, verdict)
-	return strings.Join(parts, " ") + " comment \"" + r.Explanation + "\""
-}
-
-// prefixText leaves the length of a single address out, as nft does.
-func prefixText(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
 }
