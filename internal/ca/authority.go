@@ -1,23 +1,20 @@
-// Package ca is the mesh's certificate authority: a root made once per mesh,
-// short-lived leaves that carry a SPIFFE identity, the tokens by which workloads
-// prove who they are before they have one, and the service that signs.
+// Package ca is the mesh's certificate authority: a root made once per mesh, or
+// keys that somebody plugs in, or signers of Kubernetes that have the keys;
+// short-lived leaves that carry a SPIFFE identity; the tokens by which workloads
+// of one machine prove who they are before they have one; and the service that
+// signs.
 package ca
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"context"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"net/url"
-	"os"
-	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/spiffe"
@@ -27,176 +24,179 @@ const (
 	rootLifetime = 10 * 365 * 24 * time.Hour
 	// DefaultLifetime of a workload's certificate, as Istio's.
 	DefaultLifetime = 24 * time.Hour
+	// LongestLifetime is what a workload may ask for where the operator does not
+	// say less, as Istio's MAX_WORKLOAD_CERT_TTL.
+	LongestLifetime = 90 * 24 * time.Hour
 	// backdate of a certificate, for clocks that run behind.
 	backdate = 2 * time.Minute
-
-	keyFile  = "ca-key.pem" // names of Istio's cacerts secret
-	certFile = "ca-cert.pem"
 )
 
-// Authority signs workload certificates with a key that it holds. It is safe for
-// concurrent use.
+// Request asks for the certificate of a workload.
+type Request struct {
+	CSR []byte // PEM, one block CERTIFICATE REQUEST
+	// ID is who the caller is; names in the request must be this one.
+	ID spiffe.ID
+	// Lifetime that the workload would like; 0 takes the authority's default.
+	Lifetime time.Duration
+	// Signer is the signer of Kubernetes that the workload asks for; "" for the
+	// default. An authority with keys of its own has only one.
+	Signer string
+}
+
+// Signer makes certificates: an *Authority with its own root or a plugged-in
+// intermediate, or a *Delegate of Kubernetes' signers.
+type Signer interface {
+	TrustDomain() string
+	// Sign returns PEM: the leaf first, then what leads to the root, and the trusted
+	// roots in the last element.
+	Sign(ctx context.Context, r Request) (chain [][]byte, err error)
+	// SignServer signs for a server of the control plane's own, with DNS names. The
+	// chain is that of Sign.
+	SignServer(ctx context.Context, csrPEM []byte, names []string) (chain [][]byte, err error)
+	// Roots is the PEM of all roots that the mesh trusts.
+	Roots() []byte
+	// Changed gives a channel that is closed when what the methods above return
+	// changes.
+	Changed() <-chan struct{}
+}
+
+// Authority signs with a key that it holds. It is safe for concurrent use.
 type Authority struct {
 	// immutable
 	trustDomain string
 	lifetime    time.Duration
+	longest     time.Duration
 	now         func() time.Time
-	cert        *x509.Certificate
-	key         *ecdsa.PrivateKey
-	certPEM     []byte
+
+	mu      sync.Mutex
+	issuer  *Issuer       // guarded by mu; the value is immutable
+	anchors []byte        // guarded by mu: PEM of further trusted roots
+	roots   []byte        // guarded by mu: those of the issuer and the anchors
+	changed chan struct{} // guarded by mu; closed and replaced
 }
 
-// Options configure an Authority.
-type Options struct {
-	Dir         string // holds the root's key and certificate; made with mode 0700
+// Terms say for whom and for how long an Authority signs.
+type Terms struct {
 	TrustDomain string // default cluster.local
-	// Lifetime of workload certificates; default 24 h.
-	Lifetime time.Duration
-	Now      func() time.Time // default time.Now
+	// Lifetime of workloads' certificates; default 24 h. Longest is what a workload
+	// can ask for; default Lifetime.
+	Lifetime, Longest time.Duration
+	Now               func() time.Time // default time.Now
 }
 
-// Open reads the authority of a mesh from its directory, and makes a new
-// self-signed root there the first time.
-func Open(o Options) (*Authority, error) {
-	a := &Authority{trustDomain: o.TrustDomain, lifetime: o.Lifetime, now: o.Now}
+// NewAuthority makes an authority that signs with an issuer's key.
+func NewAuthority(issuer *Issuer, t Terms) (*Authority, error) {
+	a := &Authority{trustDomain: t.TrustDomain, lifetime: t.Lifetime, longest: t.Longest, now: t.Now, changed: make(chan struct{})}
 	if a.trustDomain == "" {
 		a.trustDomain = spiffe.DefaultTrustDomain
 	}
 	if a.lifetime == 0 {
 		a.lifetime = DefaultLifetime
 	}
+	a.longest = max(a.longest, a.lifetime)
 	if a.now == nil {
 		a.now = time.Now
 	}
 	if _, err := spiffe.New(a.trustDomain, "any", "any"); err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("certificate authority: %w", err)
-	}
-	key, err := a.loadKey(o.Dir)
-	if err == nil {
-		err = a.load(o.Dir, key)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("certificate authority in %s: %w", o.Dir, err)
-	}
-	return a, nil
+	return a, a.replace(issuer, nil)
 }
 
-// loadKey reads the root's key and makes it the first time. A certificate without
-// its key is an error: a new root would cut off every workload.
-func (a *Authority) loadKey(dir string) (*ecdsa.PrivateKey, error) {
-	path := filepath.Join(dir, keyFile)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(filepath.Join(dir, certFile)); err == nil {
-			return nil, fmt.Errorf("%s is there, but its key %s is lost", certFile, keyFile)
-		}
-		return createKey(path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s is readable by others (mode %v): remove the rights of group and others", keyFile, info.Mode().Perm())
-	}
-	key, err := parseKey(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", keyFile, err)
-	}
-	return key, nil
+// Replace makes the authority sign with another issuer's key. What was signed
+// before stays valid as long as its root is among Roots.
+func (a *Authority) Replace(issuer *Issuer) error {
+	a.mu.Lock()
+	anchors := a.anchors
+	a.mu.Unlock()
+	return a.replace(issuer, anchors)
 }
 
-func createKey(path string) (*ecdsa.PrivateKey, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return key, writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
+// Trust sets the roots (PEM) that the mesh trusts besides the issuer's: those of
+// MeshConfig.caCertificates, and old ones while a root is rotated.
+func (a *Authority) Trust(anchors []byte) error { return a.replace(a.Issuer(), anchors) }
 
-// load reads the root's certificate. Where only the key is there, the mesh ended
-// between writing the one and the other: the certificate is made for that key.
-func (a *Authority) load(dir string, key *ecdsa.PrivateKey) error {
-	path := filepath.Join(dir, certFile)
-	certPEM, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if certPEM, err = a.selfSign(key); err == nil {
-			err = writeFile(path, certPEM, 0o644)
-		}
-	}
+func (a *Authority) replace(issuer *Issuer, anchors []byte) error {
+	roots, err := Bundle(issuer.roots, anchors)
 	if err != nil {
 		return err
 	}
-	cert, err := parseCert(certPEM)
-	if err != nil {
-		return fmt.Errorf("%s: %w", certFile, err)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.issuer == issuer && bytes.Equal(a.roots, roots) {
+		return nil
 	}
-	if !key.PublicKey.Equal(cert.PublicKey) {
-		return fmt.Errorf("%s does not belong to %s", keyFile, certFile)
-	}
-	if !cert.IsCA {
-		return fmt.Errorf("%s is not the certificate of an authority", certFile)
-	}
-	if now := a.now(); now.After(cert.NotAfter) {
-		return fmt.Errorf("the root expired on %s", cert.NotAfter.Format(time.DateOnly))
-	}
-	a.key, a.cert, a.certPEM = key, cert, certPEM
+	a.issuer, a.anchors, a.roots = issuer, bytes.Clone(anchors), roots
+	close(a.changed)
+	a.changed = make(chan struct{})
 	return nil
 }
 
-// selfSign makes the root's certificate.
-func (a *Authority) selfSign(key *ecdsa.PrivateKey) ([]byte, error) {
-	serial, err := newSerial()
-	if err != nil {
-		return nil, err
-	}
-	now := a.now()
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{Organization: []string{a.trustDomain}, CommonName: "Lateen root"},
-		NotBefore:    now.Add(-backdate), NotAfter: now.Add(rootLifetime),
-		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		BasicConstraintsValid: true, IsCA: true, MaxPathLen: 1,
-		URIs: []*url.URL{{Scheme: "spiffe", Host: a.trustDomain}}, // a trust domain's own SVID (SPIFFE X509-SVID §4.1)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+// Issuer is the one in use.
+func (a *Authority) Issuer() *Issuer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.issuer
 }
 
 // Roots gives the PEM of the trusted roots.
-func (a *Authority) Roots() []byte { return bytes.Clone(a.certPEM) }
+func (a *Authority) Roots() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return bytes.Clone(a.roots)
+}
+
+// Changed implements Signer.
+func (a *Authority) Changed() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
+}
 
 // TrustDomain names the trust domain that the authority signs for.
 func (a *Authority) TrustDomain() string { return a.trustDomain }
 
 // Sign makes a certificate for the identity and the key of a certificate
 // request. Names that the request asks for must be that identity and nothing
-// else. lifetime is bounded by the authority's; 0 takes that.
-func (a *Authority) Sign(csrPEM []byte, id spiffe.ID, lifetime time.Duration) (chain [][]byte, err error) {
-	csr, err := checkRequest(csrPEM, id)
+// else. The lifetime is bounded by the authority's.
+func (a *Authority) Sign(_ context.Context, r Request) (chain [][]byte, err error) {
+	csr, err := checkRequest(r.CSR, r.ID)
 	if err != nil {
 		return nil, err
 	}
-	if lifetime <= 0 || lifetime > a.lifetime {
+	if r.Signer != "" {
+		return nil, fmt.Errorf("the workload asks for the signer %q, and this mesh signs with keys of its own", r.Signer)
+	}
+	lifetime := r.Lifetime
+	if lifetime <= 0 {
 		lifetime = a.lifetime
 	}
+	return a.sign(csr, min(lifetime, a.longest), func(t *x509.Certificate) {
+		t.URIs = []*url.URL{r.ID.URI()}
+	})
+}
+
+// SignServer implements Signer. The names are the caller's, not the request's: it
+// is the control plane itself.
+func (a *Authority) SignServer(_ context.Context, csrPEM []byte, names []string) (chain [][]byte, err error) {
+	csr, err := parseRequest(csrPEM)
+	if err != nil {
+		return nil, err
+	}
+	return a.sign(csr, a.lifetime, func(t *x509.Certificate) {
+		t.DNSNames = names
+		t.Subject.CommonName = names[0]
+	})
+}
+
+func (a *Authority) sign(csr *x509.CertificateRequest, lifetime time.Duration, name func(*x509.Certificate)) ([][]byte, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
+	issuer, roots := a.issuer, a.roots
+	a.mu.Unlock()
 	now := a.now()
 	template := &x509.Certificate{
 		SerialNumber: serial,
@@ -204,43 +204,21 @@ func (a *Authority) Sign(csrPEM []byte, id spiffe.ID, lifetime time.Duration) (c
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
-		URIs:                  []*url.URL{id.URI()},
 	}
-	if template.NotAfter.After(a.cert.NotAfter) {
-		template.NotAfter = a.cert.NotAfter
+	name(template)
+	if !issuer.notAfter.After(now) {
+		return nil, fmt.Errorf("the authority's own certificates expired on %s", issuer.notAfter.Format(time.DateTime))
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, csr.PublicKey, a.key)
+	if template.NotAfter.After(issuer.notAfter) {
+		template.NotAfter = issuer.notAfter
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer.cert, csr.PublicKey, issuer.key)
 	if err != nil {
-		return nil, fmt.Errorf("signing for %s: %w", id, err)
+		return nil, fmt.Errorf("signing: %w", err)
 	}
-	return [][]byte{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), a.Roots()}, nil
-}
-
-// checkRequest verifies a request's own signature, its key and its names.
-func checkRequest(csrPEM []byte, id spiffe.ID) (*x509.CertificateRequest, error) {
-	block, rest := pem.Decode(csrPEM)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("the request is not one PEM block CERTIFICATE REQUEST")
-	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("the request does not parse: %w", err)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, fmt.Errorf("the request's signature: %w", err)
-	}
-	if key, ok := csr.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("the request's key is %T; the mesh uses ECDSA P-256", csr.PublicKey)
-	}
-	if len(csr.DNSNames)+len(csr.EmailAddresses)+len(csr.IPAddresses) > 0 {
-		return nil, errors.New("the request asks for names that are not SPIFFE ids")
-	}
-	for _, u := range csr.URIs {
-		if u.String() != id.String() {
-			return nil, fmt.Errorf("the request asks for %s, the caller is %s", u, id)
-		}
-	}
-	return csr, nil
+	chain := [][]byte{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+	chain = append(chain, issuer.chain...)
+	return append(chain, bytes.Clone(roots)), nil
 }
 
 func newSerial() (*big.Int, error) {
@@ -249,47 +227,4 @@ func newSerial() (*big.Int, error) {
 		return nil, err
 	}
 	return n.Add(n, big.NewInt(1)), nil
-}
-
-func parseKey(text []byte) (*ecdsa.PrivateKey, error) {
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New("no PEM block")
-	}
-	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	key, ok := k.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("the key is %T, not ECDSA", k)
-	}
-	return key, nil
-}
-
-func parseCert(text []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New("no PEM block")
-	}
-	return x509.ParseCertificate(block.Bytes)
-}
-
-// writeFile writes a new file completely or not at all.
-func writeFile(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = errors.Join(f.Chmod(mode), write(f, data), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-func write(f *os.File, data []byte) error {
-	_, err := f.Write(data)
-	return err
 }

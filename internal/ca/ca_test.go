@@ -42,6 +42,14 @@ func request(t *testing.T, template *x509.CertificateRequest, key any) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 }
 
+func parseLeaf(text []byte) (*x509.Certificate, error) {
+	list, err := parseCerts(text)
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
+}
+
 var reviews = spiffe.ID{TrustDomain: "cluster.local", Namespace: "default", ServiceAccount: "bookinfo-reviews"}
 
 func TestSign(t *testing.T) {
@@ -49,11 +57,11 @@ func TestSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, err := a.Sign(request(t, &x509.CertificateRequest{URIs: []*url.URL{reviews.URI()}}, nil), reviews, 48*time.Hour)
+	chain, err := a.Sign(t.Context(), Request{CSR: request(t, &x509.CertificateRequest{URIs: []*url.URL{reviews.URI()}}, nil), ID: reviews, Lifetime: 48 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := parseCert(chain[0])
+	leaf, err := parseLeaf(chain[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +85,7 @@ func TestSignRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,12 +97,12 @@ func TestSignRefuses(t *testing.T) {
 		"another identity":   request(t, &x509.CertificateRequest{URIs: []*url.URL{other.URI()}}, nil),
 		"two identities":     request(t, &x509.CertificateRequest{URIs: []*url.URL{reviews.URI(), other.URI()}}, nil),
 		"a DNS name":         request(t, &x509.CertificateRequest{DNSNames: []string{"reviews"}}, nil),
-		"an RSA key":         request(t, &x509.CertificateRequest{}, rsaKey),
+		"a short RSA key":    request(t, &x509.CertificateRequest{}, rsaKey),
 		"a broken signature": pem.EncodeToMemory(block),
 		"no PEM":             []byte("x"),
 		"two blocks":         append(request(t, &x509.CertificateRequest{}, nil), request(t, &x509.CertificateRequest{}, nil)...),
 	} {
-		if _, err := a.Sign(csr, reviews, 0); err == nil {
+		if _, err := a.Sign(t.Context(), Request{CSR: csr, ID: reviews}); err == nil {
 			t.Errorf("%s: signed", name)
 		}
 	}
@@ -133,7 +141,7 @@ func TestRootIsKept(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, certFile)); err != nil { // as after a crash between the two files
 		t.Fatal(err)
 	}
-	if b, err = Open(Options{Dir: dir}); err != nil || !a.key.Equal(b.key) {
+	if b, err = Open(Options{Dir: dir}); err != nil || !a.issuer.key.(*ecdsa.PrivateKey).Equal(b.issuer.key) {
 		t.Errorf("a key without its certificate: %v", err)
 	}
 	later := func() time.Time { return time.Now().Add(rootLifetime + time.Hour) }
@@ -197,7 +205,7 @@ func TestService(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := grpc.NewServer()
-	NewService(a, tokens, slog.New(slog.DiscardHandler)).Register(srv)
+	NewService(a, tokens, nil, slog.New(slog.DiscardHandler)).Register(srv)
 	go srv.Serve(l)
 	t.Cleanup(srv.Stop)
 	conn, err := grpc.NewClient("unix://"+filepath.Join(dir, "s"), grpc.WithTransportCredentials(insecure.NewCredentials()))

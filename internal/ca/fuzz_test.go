@@ -18,11 +18,11 @@ func FuzzSign(f *testing.F) {
 	f.Add(request(t, &x509.CertificateRequest{}, nil))
 	f.Add([]byte("-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n"))
 	f.Fuzz(func(t *testing.T, csr []byte) {
-		chain, err := a.Sign(csr, reviews, 0)
+		chain, err := a.Sign(t.Context(), Request{CSR: csr, ID: reviews})
 		if err != nil {
 			return
 		}
-		leaf, err := parseCert(chain[0])
+		leaf, err := parseLeaf(chain[0])
 		if err != nil {
 			t.Fatal(err)
 		}

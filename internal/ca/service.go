@@ -16,26 +16,28 @@ import (
 	"github.com/lateen-mesh/lateen/internal/spiffe"
 )
 
-// Signer makes certificates: an *Authority with its own root, or one with a
-// plugged-in intermediate.
-type Signer interface {
-	TrustDomain() string
-	// Sign returns PEM, the leaf first and the roots last; see Authority.Sign.
-	Sign(csrPEM []byte, id spiffe.ID, lifetime time.Duration) (chain [][]byte, err error)
+// Authenticator tells who makes a gRPC call: by its bearer token, or by the
+// certificate of the connection.
+type Authenticator interface {
+	Authenticate(ctx context.Context) (Workload, error)
 }
 
 // Service answers istio.v1.auth.IstioCertificateService: a caller with a valid
 // token gets a certificate for its own identity, and for no other.
 type Service struct {
 	securityv1.UnimplementedIstioCertificateServiceServer
-	signer Signer
-	tokens *Tokens
-	log    *slog.Logger
+	signer  Signer
+	callers Authenticator
+	metrics *Metrics
+	log     *slog.Logger
 }
 
-// NewService makes the service.
-func NewService(s Signer, t *Tokens, log *slog.Logger) *Service {
-	return &Service{signer: s, tokens: t, log: log}
+// NewService makes the service. Metrics may be nil.
+func NewService(s Signer, callers Authenticator, metrics *Metrics, log *slog.Logger) *Service {
+	if metrics == nil {
+		metrics = NewMetrics(nil)
+	}
+	return &Service{signer: s, callers: callers, metrics: metrics, log: log}
 }
 
 // Register adds the service to a server.
@@ -44,27 +46,56 @@ func (s *Service) Register(to grpc.ServiceRegistrar) {
 }
 
 // CreateCertificate implements the service: the chain holds the leaf first and
-// the root last, as Istio's does.
+// the roots last, as Istio's does. The request's metadata may name a signer of
+// Kubernetes as "CertSigner".
 func (s *Service) CreateCertificate(ctx context.Context, r *securityv1.IstioCertificateRequest) (*securityv1.IstioCertificateResponse, error) {
-	w, err := s.tokens.Authenticate(ctx)
+	s.metrics.requests.Inc()
+	w, err := s.callers.Authenticate(ctx)
 	if err != nil {
-		return nil, status.Error(codes.Unauthenticated, err.Error())
+		s.metrics.strangers.Inc()
+		return nil, refusal(err)
 	}
 	id, err := spiffe.New(s.signer.TrustDomain(), w.Namespace, w.ServiceAccount)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	chain, err := s.signer.Sign([]byte(r.GetCsr()), id, seconds(r.GetValidityDuration()))
+	chain, err := s.signer.Sign(ctx, Request{
+		CSR: []byte(r.GetCsr()), ID: id, Lifetime: seconds(r.GetValidityDuration()),
+		Signer: r.GetMetadata().GetFields()["CertSigner"].GetStringValue(),
+	})
 	if err != nil {
+		s.metrics.refused.Inc()
 		s.log.Warn("certificate request refused", "workload", w.Namespace+"/"+w.Instance, "err", err)
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+		return nil, status.Error(failure(err), err.Error())
 	}
+	s.metrics.issued.Inc()
 	resp := &securityv1.IstioCertificateResponse{}
 	for _, c := range chain {
 		resp.CertChain = append(resp.CertChain, string(c))
 	}
 	return resp, nil
 }
+
+// refusal turns why a caller is not let in into a status: what the error says
+// itself, or Unauthenticated.
+func refusal(err error) error {
+	if s, ok := status.FromError(err); ok {
+		return s.Err()
+	}
+	return status.Error(codes.Unauthenticated, err.Error())
+}
+
+// failure is the code of a certificate that was not made. What is not the
+// request's fault may be tried again.
+func failure(err error) codes.Code {
+	if errors.Is(err, ErrUnavailable) {
+		return codes.Unavailable
+	}
+	return codes.InvalidArgument
+}
+
+// ErrUnavailable is wrapped by errors of signers that may go by.
+var ErrUnavailable = errors.New("the signer does not answer now")
 
 // seconds turns a requested lifetime into a duration; what no duration can hold
 // is as long as it gets.

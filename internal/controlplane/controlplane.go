@@ -1,8 +1,12 @@
 // Package controlplane wires the control side of the mesh, and reads as the
 // pipeline it is: the store's objects and the workloads go into the push engine,
 // which runs the pure stages; the xDS server brings the result to the proxies;
-// the certificate authority gives them their identities; and two sockets serve
-// people: one the configuration, one the state of the mesh.
+// the certificate authority gives them their identities.
+//
+// Core is what a control plane is wherever it lives. This package makes it a mesh
+// on one machine: the objects are a store's, and two sockets serve people, one the
+// configuration, one the state of the mesh. Package cluster makes it the control
+// plane of a mesh on Kubernetes.
 package controlplane
 
 import (
@@ -11,25 +15,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/controlplane/configapi"
 	"github.com/lateen-mesh/lateen/internal/controlplane/meshapi"
-	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/registry"
 	"github.com/lateen-mesh/lateen/internal/store"
-	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
 // Names of the sockets in the runtime directory.
@@ -64,15 +60,13 @@ type Config struct {
 	Now     func() time.Time // nil: time.Now
 }
 
-// ControlPlane is a running or startable control plane. Its methods are safe for
-// concurrent use.
+// ControlPlane is a running or startable control plane of a mesh on one machine.
+// Its methods are safe for concurrent use.
 type ControlPlane struct {
+	*Core
 	cfg       Config
 	authority *ca.Authority
 	tokens    *ca.Tokens
-	engine    *push.Engine
-	metrics   *prometheus.Registry
-	said      atomic.Pointer[[]verdict.Status] // by the supervisor
 
 	xds, config, mesh net.Listener
 	plain, debug      net.Listener // nil where not asked for
@@ -87,8 +81,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	if cfg.Store == nil || cfg.StateDir == "" || cfg.RuntimeDir == "" {
 		return nil, errors.New("control plane: store, state directory and runtime directory are required")
 	}
-	cp := &ControlPlane{cfg: cfg, metrics: prometheus.NewRegistry()}
-	cp.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	cp := &ControlPlane{cfg: cfg}
 	caDir := filepath.Join(cfg.StateDir, "ca")
 	var err error
 	if cp.authority, err = ca.Open(ca.Options{Dir: caDir, TrustDomain: cfg.TrustDomain, Lifetime: cfg.CertificateLifetime, Now: cfg.Now}); err != nil {
@@ -97,9 +90,9 @@ func New(cfg Config) (*ControlPlane, error) {
 	if cp.tokens, err = ca.OpenTokens(caDir, cfg.Now); err != nil {
 		return nil, fmt.Errorf("control plane: %w", err)
 	}
-	cp.engine, err = push.New(push.Options{
-		Objects: cfg.Store, Memory: cfg.Store, TrustDomain: cp.authority.TrustDomain(), Services: cfg.ServiceCIDR,
-		Log: cfg.Log.With("scope", "push"), Metrics: cp.metrics, Now: cfg.Now,
+	cp.Core, err = NewCore(CoreOptions{
+		Push:    push.Options{Objects: cfg.Store, Memory: cfg.Store, TrustDomain: cp.authority.TrustDomain(), Services: cfg.ServiceCIDR},
+		Version: cfg.Version, Log: cfg.Log, Now: cfg.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("control plane: %w", err)
@@ -161,9 +154,6 @@ func (cp *ControlPlane) Close() error {
 
 // Run serves until ctx ends or a part fails.
 func (cp *ControlPlane) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ended := make(chan error)
 	config := configapi.NewHandler(configapi.Deps{
 		Store: cp.cfg.Store, Statuses: cp, Progress: progress{cp.engine}, Files: cp.cfg.Store.Files,
 		Log: cp.cfg.Log.With("scope", "configapi"),
@@ -171,30 +161,16 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 	parts := []func(context.Context) error{
 		cp.engine.Run,
 		cp.serveGRPC(cp.xds, true),
-		serveHTTP(cp.config, config),
-		serveHTTP(cp.mesh, cp.meshHandler()),
+		ServeHTTP(cp.config, config),
+		ServeHTTP(cp.mesh, cp.meshHandler()),
 	}
 	if cp.plain != nil {
 		parts = append(parts, cp.serveGRPC(cp.plain, false))
 	}
 	if cp.debug != nil {
-		parts = append(parts, serveHTTP(cp.debug, cp.Handler()))
+		parts = append(parts, ServeHTTP(cp.debug, cp.Handler()))
 	}
-	for _, part := range parts {
-		go func() { ended <- part(ctx) }()
-	}
-	var errs []error
-	for range parts {
-		err := <-ended
-		if err == nil && ctx.Err() == nil {
-			err = errors.New("control plane: a part ended by itself")
-		}
-		if err != nil {
-			errs = append(errs, err)
-			cancel(err)
-		}
-	}
-	return errors.Join(errs...)
+	return RunParts(ctx, parts...)
 }
 
 // Tokens issues the tokens by which workloads prove who they are.
@@ -207,55 +183,6 @@ func (cp *ControlPlane) Roots() []byte { return cp.authority.Roots() }
 // Proxies get nothing before the first call.
 func (cp *ControlPlane) SetWorkloads(list []registry.Workload) { cp.engine.SetWorkloads(list) }
 
-// Names waits until the names of the mesh are newer than the version (0: until
-// there are some), or ctx ends; it returns the newest in either case.
-func (cp *ControlPlane) Names(ctx context.Context, version int64) (meshapi.Names, error) {
-	for {
-		names, changed := cp.engine.Names()
-		if names.Version > version {
-			return names, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return names, ctx.Err()
-		}
-	}
-}
-
-// Snapshot is the mesh as it was last compiled; nil before that.
-func (cp *ControlPlane) Snapshot() *mesh.Snapshot { return cp.engine.Snapshot() }
-
-// Statuses returns the verdicts on all objects, and the store's revision that
-// they were made from; -1 before there are any.
-func (cp *ControlPlane) Statuses() ([]verdict.Status, int64) {
-	list, revision := cp.engine.Statuses()
-	if said := cp.said.Load(); said != nil && len(*said) > 0 {
-		list = verdict.Sort(append(slices.Clone(list), *said...))
-	}
-	return list, revision
-}
-
-// SetVerdicts replaces what the mesh's supervisor says of objects: Deployments
-// that cannot run here.
-func (cp *ControlPlane) SetVerdicts(list []verdict.Status) { cp.said.Store(&list) }
-
-// Wait waits until every connected proxy has a revision of the store in force or
-// has refused it, or until ctx ends; see configapi.Progress.
-func (cp *ControlPlane) Wait(ctx context.Context, revision int64) (configapi.Report, error) {
-	return progress{cp.engine}.Wait(ctx, revision)
-}
-
-// Proxies tells the state of every connected proxy, by name.
-func (cp *ControlPlane) Proxies() []push.ProxyStatus { return cp.engine.ProxyStatuses() }
-
-// Ready tells why the control plane does not serve configuration yet; nil once it
-// does.
-func (cp *ControlPlane) Ready() error { return cp.engine.Ready() }
-
-// Engine gives the push engine, for what explains and reports.
-func (cp *ControlPlane) Engine() *push.Engine { return cp.engine }
-
 // PlainXDS is the address of unauthenticated xDS; "" where it is not served.
 func (cp *ControlPlane) PlainXDS() string { return address(cp.plain) }
 
@@ -267,16 +194,4 @@ func address(l net.Listener) string {
 		return ""
 	}
 	return l.Addr().String()
-}
-
-func serveHTTP(l net.Listener, h http.Handler) func(context.Context) error {
-	return func(ctx context.Context) error {
-		srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-		stop := context.AfterFunc(ctx, func() { srv.Close() })
-		defer stop()
-		if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("HTTP at %s: %w", l.Addr(), err)
-		}
-		return nil
-	}
 }

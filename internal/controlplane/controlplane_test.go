@@ -385,7 +385,7 @@ func TestIdentity(t *testing.T) {
 	}()
 	eventually(t, "the stream is refused", func() bool {
 		_, err := c.Connected()
-		return err != nil && strings.Contains(err.Error(), "its token says")
+		return err != nil && strings.Contains(err.Error(), "the caller is default/curl")
 	})
 	cancel()
 	<-done
@@ -509,10 +509,10 @@ func TestPlain(t *testing.T) {
 		t.Errorf("somebody waits for a tool: %+v", r)
 	}
 	secrets, _ := ask(build.SecretType, nil)
-	eventually(t, "secrets are refused", func() bool {
-		_, err := secrets.Connected()
-		return err != nil && strings.Contains(err.Error(), "not served")
-	})
+	time.Sleep(200 * time.Millisecond)
+	if ok, err := secrets.Connected(); ok || err != nil { // a type that is served is answered, if with nothing
+		t.Errorf("secrets are answered, or the stream ended: %v", err)
+	}
 }
 
 // TestTwoConnections: a broken stream that nobody noticed yet is not waited for.

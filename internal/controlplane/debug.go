@@ -27,25 +27,35 @@ func (cp *ControlPlane) meshHandler() http.Handler {
 //	GET /debug/syncz               how far each proxy is
 //	GET /debug/config_dump ?proxyID=NAME.NAMESPACE   what a proxy should have
 //	GET /debug/endpointz           the mesh's services and who serves them
+//	GET /debug/adsz                who is connected and what it was sent
+//	GET /debug/connections         who is connected
+//	GET /debug/registryz           the mesh's services
+//	GET /debug/configz             the objects as they were read, without Secrets
+//	GET /debug/push_status         the newest build
 //	GET /debug/status              all verdicts
-func (cp *ControlPlane) Handler() http.Handler {
+func (c *Core) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		if err := cp.Ready(); err != nil {
+		if err := c.Ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")
 	})
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]string{"version": cp.cfg.Version})
+		writeJSON(w, http.StatusOK, map[string]string{"version": c.version})
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(cp.metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /debug/syncz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, cp.Proxies()) })
-	mux.HandleFunc("GET /debug/config_dump", cp.configDump)
-	mux.HandleFunc("GET /debug/endpointz", cp.endpointz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/syncz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, c.Proxies()) })
+	mux.HandleFunc("GET /debug/adsz", c.adsz)
+	mux.HandleFunc("GET /debug/connections", c.connections)
+	mux.HandleFunc("GET /debug/registryz", c.registryz)
+	mux.HandleFunc("GET /debug/configz", c.configz)
+	mux.HandleFunc("GET /debug/push_status", c.pushStatus)
+	mux.HandleFunc("GET /debug/config_dump", c.configDump)
+	mux.HandleFunc("GET /debug/endpointz", c.endpointz)
 	mux.HandleFunc("GET /debug/status", func(w http.ResponseWriter, _ *http.Request) {
-		list, revision := cp.Statuses()
+		list, revision := c.Statuses()
 		writeJSON(w, http.StatusOK, map[string]any{"revision": revision, "statuses": list})
 	})
 	return mux

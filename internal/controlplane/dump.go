@@ -18,13 +18,13 @@ import (
 
 // configDump answers what a proxy should have, in the form of Envoy's own
 // /config_dump. Private keys are left out.
-func (cp *ControlPlane) configDump(w http.ResponseWriter, r *http.Request) {
+func (c *Core) configDump(w http.ResponseWriter, r *http.Request) {
 	name := r.URL.Query().Get("proxyID")
 	if name == "" {
 		http.Error(w, "proxyID is required: the name of a proxy, as NAME.NAMESPACE", http.StatusBadRequest)
 		return
 	}
-	d, ok := cp.engine.Dump(name)
+	d, ok := c.engine.Dump(name)
 	if !ok || d.State == nil {
 		http.Error(w, fmt.Sprintf("no connected proxy is named %q", name), http.StatusNotFound)
 		return
@@ -111,8 +111,8 @@ type instanceView struct {
 	Proxied  bool              `json:"proxied"`
 }
 
-func (cp *ControlPlane) endpointz(w http.ResponseWriter, _ *http.Request) {
-	snap := cp.Snapshot()
+func (c *Core) endpointz(w http.ResponseWriter, _ *http.Request) {
+	snap := c.Snapshot()
 	if snap == nil {
 		http.Error(w, "nothing is compiled yet", http.StatusServiceUnavailable)
 		return

@@ -11,6 +11,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/ca"
 	"github.com/lateen-mesh/lateen/internal/controlplane/configapi"
 	"github.com/lateen-mesh/lateen/internal/push"
+	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/build"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
 )
@@ -20,21 +21,12 @@ import (
 func (cp *ControlPlane) serveGRPC(l net.Listener, authenticated bool) func(context.Context) error {
 	return func(ctx context.Context) error {
 		g := grpc.NewServer(server.GRPCOptions()...)
-		o := server.Options{
-			Owner: cp.engine, Log: cp.cfg.Log.With("scope", "xds"), Now: cp.cfg.Now,
-			PushTypes: push.PushOrder(), FullTypes: push.FullTypes(),
-			Gate: build.ListenerType, Warms: map[string]string{build.ClusterType: build.EndpointType},
-			Names: map[string]string{build.ListenerType: build.RouteType},
-			Sent:  cp.engine.Pushed, Refused: cp.engine.Refused,
+		var auth server.Authenticator
+		if authenticated {
+			auth = tokenAuth{cp.tokens}
+			ca.NewService(cp.authority, cp.tokens, nil, cp.log.With("scope", "ca")).Register(g)
 		}
-		if !authenticated {
-			// Gateways' keys are for those who prove that they are the gateway.
-			o.PushTypes = slices.DeleteFunc(o.PushTypes, func(t string) bool { return t == build.SecretType })
-		} else {
-			o.Auth = tokenAuth{cp.tokens}
-			ca.NewService(cp.authority, cp.tokens, cp.cfg.Log.With("scope", "ca")).Register(g)
-		}
-		server.New(o).Register(g)
+		cp.XDS(auth).Register(g)
 		stop := context.AfterFunc(ctx, g.Stop)
 		defer stop()
 		if err := g.Serve(l); err != nil && ctx.Err() == nil {
@@ -42,6 +34,30 @@ func (cp *ControlPlane) serveGRPC(l net.Listener, authenticated bool) func(conte
 		}
 		return nil
 	}
+}
+
+// XDS makes a server of the engine's resources. Without an authenticator anybody
+// may ask, and gets no secrets: gateways' keys are for those who prove that they
+// are the gateway.
+func (c *Core) XDS(auth server.Authenticator) *server.Server {
+	o := server.Options{
+		Owner: c.engine, Auth: auth, Log: c.log.With("scope", "xds"), Now: c.now,
+		PushTypes: push.PushOrder(), FullTypes: push.FullTypes(),
+		Gate: build.ListenerType, Warms: map[string]string{build.ClusterType: build.EndpointType},
+		Names: map[string]string{build.ListenerType: build.RouteType},
+		Last:  wire.DemandType,
+		Sent:  c.engine.Pushed, Refused: c.engine.Refused,
+	}
+	if auth == nil {
+		o.PushTypes = slices.DeleteFunc(o.PushTypes, func(t string) bool { return t == build.SecretType })
+	}
+	if c.names {
+		// After the listeners, so that an address that a name gets is one that they know.
+		o.PushTypes = slices.Insert(o.PushTypes, slices.Index(o.PushTypes, o.Last), wire.NameTableType)
+		o.FullTypes = append(o.FullTypes, wire.NameTableType)
+		o.Aside = []string{wire.NameTableType}
+	}
+	return server.New(o)
 }
 
 // tokenAuth lets streams in by the mesh's bearer tokens.

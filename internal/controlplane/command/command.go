@@ -9,13 +9,16 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lateen-mesh/lateen/internal/api/validate"
 	"github.com/lateen-mesh/lateen/internal/controlplane"
+	"github.com/lateen-mesh/lateen/internal/controlplane/cluster"
 	"github.com/lateen-mesh/lateen/internal/ops"
 	"github.com/lateen-mesh/lateen/internal/store"
 )
@@ -41,36 +44,90 @@ func StoreDir(stateDir string) string { return filepath.Join(stateDir, "config")
 // New returns the command. It logs to errors, and ends when its context ends.
 func New(errors io.Writer, version string) *cobra.Command {
 	o := Options{Version: version}
+	k := cluster.Options{Version: version}
 	var level, form string
+	var kubernetes bool
 	cmd := &cobra.Command{
 		Use:   "control-plane",
 		Short: "Run the control plane as a process of its own",
-		Args:  cobra.NoArgs,
+		Long: `Run the control plane as a process of its own.
+
+With --kubernetes it is one replica of the control plane of a cluster, as the
+installed Deployment runs it; the other flags and the environment say the rest.
+Without, it serves a mesh on this machine from --state-dir.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			levels := ops.NewLevels(slog.LevelInfo)
 			if err := levels.Apply(level); err != nil {
 				return err
 			}
-			return Run(cmd.Context(), o, ops.NewLogger(errors, ops.ParseForm(form), levels))
+			log := ops.NewLogger(errors, ops.ParseForm(form), levels)
+			if err := check(cmd.Flags(), kubernetes); err != nil {
+				return err
+			}
+			if !kubernetes {
+				return Run(cmd.Context(), o, log)
+			}
+			if err := fromEnvironment(&k, cmd.Flags(), os.LookupEnv); err != nil {
+				return err
+			}
+			k.Log = log
+			return cluster.Run(cmd.Context(), k)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.StateDir, "state-dir", "", "directory of the configuration and the certificate authority (required)")
-	f.StringVar(&o.RuntimeDir, "runtime-dir", "", "directory of the sockets (required)")
-	f.StringSliceVar(&o.Config, "config", nil, "directories and files of configuration to follow")
-	f.StringVar(&o.TrustDomain, "trust-domain", "", "trust domain of the mesh (default cluster.local)")
-	f.TextVar(&o.ServiceCIDR, "service-cidr", netip.MustParsePrefix("10.96.0.0/16"), "range of the services' virtual addresses")
-	f.DurationVar(&o.Lifetime, "certificate-lifetime", 24*time.Hour, "lifetime of workloads' certificates")
-	f.StringVar(&o.PlainAddr, "plain-address", "", "loopback address for xDS without authentication, usually 127.0.0.1:15010")
-	f.StringVar(&o.DebugAddr, "debug-address", "", "loopback address for /metrics and /debug, usually 127.0.0.1:15014")
+	f.BoolVar(&kubernetes, "kubernetes", false, "be a replica of the control plane of a Kubernetes cluster")
 	f.StringVar(&level, "log-level", "", "level, or level,scope:level,…")
 	f.StringVar(&form, "log-format", "", "text or json")
-	for _, name := range []string{"state-dir", "runtime-dir"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			cmd.RunE = func(*cobra.Command, []string) error { return err }
+	sharedFlags(f, &o, &k)
+	machineFlags(f, &o)
+	clusterFlags(f, &k)
+	return cmd
+}
+
+// sharedFlags are those of both homes.
+func sharedFlags(f *pflag.FlagSet, o *Options, k *cluster.Options) {
+	both := func(a, b *string, name, usage string) {
+		f.Func(name, usage, func(v string) error { *a, *b = v, v; return nil })
+	}
+	both(&o.TrustDomain, &k.TrustDomain, "trust-domain", "trust domain of the mesh (default: that of the mesh configuration, or cluster.local)")
+	both(&o.PlainAddr, &k.PlainAddr, "plain-address", "address for xDS without authentication and without secrets; on a machine a loopback address, usually 127.0.0.1:15010")
+	both(&o.DebugAddr, &k.DebugAddr, "debug-address", "address for /metrics and /debug; on a machine a loopback address, usually 127.0.0.1:15014 (default on Kubernetes :15014)")
+	f.Func("certificate-lifetime", "lifetime of workloads' certificates (default 24h)", func(v string) (err error) {
+		o.Lifetime, err = time.ParseDuration(v)
+		k.CertificateLifetime = o.Lifetime
+		return err
+	})
+}
+
+// machineFlags are those of a mesh on one machine.
+func machineFlags(f *pflag.FlagSet, o *Options) {
+	f.StringVar(&o.StateDir, "state-dir", "", "directory of the configuration and the certificate authority (required without --kubernetes)")
+	f.StringVar(&o.RuntimeDir, "runtime-dir", "", "directory of the sockets (required without --kubernetes)")
+	f.StringSliceVar(&o.Config, "config", nil, "directories and files of configuration to follow")
+	f.TextVar(&o.ServiceCIDR, "service-cidr", netip.MustParsePrefix("10.96.0.0/16"), "range of the services' virtual addresses")
+}
+
+// check refuses flags of the one home in the other.
+func check(f *pflag.FlagSet, kubernetes bool) error {
+	foreign := &pflag.FlagSet{}
+	if kubernetes {
+		machineFlags(foreign, &Options{})
+	} else {
+		clusterFlags(foreign, &cluster.Options{})
+		for _, name := range []string{"state-dir", "runtime-dir"} {
+			if f.Lookup(name).Value.String() == "" {
+				return fmt.Errorf("--%s is required (or --kubernetes)", name)
+			}
 		}
 	}
-	return cmd
+	var err error
+	foreign.VisitAll(func(x *pflag.Flag) {
+		if f.Changed(x.Name) && err == nil {
+			err = fmt.Errorf("--%s is not for this home of the control plane", x.Name)
+		}
+	})
+	return err
 }
 
 // Run opens the store and runs the control plane until ctx ends.

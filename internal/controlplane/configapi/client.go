@@ -41,6 +41,9 @@ func NewClient(socket string) *Client {
 	}}}
 }
 
+// NewClientOver returns a client of an API that is reached over a transport.
+func NewClientOver(t http.RoundTripper) *Client { return &Client{http: &http.Client{Transport: t}} }
+
 // Query selects objects; empty fields select all.
 type Query struct{ Kind, Namespace, Name, Selector string }
 

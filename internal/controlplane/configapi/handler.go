@@ -117,7 +117,7 @@ func parseQuery(r *http.Request) (query, error) {
 		if err != nil {
 			return q, refuse(http.StatusBadRequest, "%s", err)
 		}
-		q.kind, q.Kind = kind, kind.Name
+		q.kind, q.Kind = kind, kind.ID()
 	}
 	if s := v.Get("selector"); s != "" {
 		selector, err := labels.Parse(s)

@@ -28,9 +28,14 @@ type Names = push.Names
 
 // Mesh is what the API serves.
 type Mesh interface {
+	State
 	SetWorkloads([]registry.Workload)
 	// SetVerdicts replaces what the supervisor says of objects: what cannot run.
 	SetVerdicts([]verdict.Status)
+}
+
+// State is the part of the API that reads.
+type State interface {
 	// Names waits for names newer than the version, or until ctx ends.
 	Names(ctx context.Context, version int64) (Names, error)
 	Proxies() []push.ProxyStatus
@@ -51,6 +56,13 @@ func NewHandler(m Mesh) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /v1/workloads", take("the list of workloads", m.SetWorkloads))
 	mux.HandleFunc("PUT /v1/verdicts", take("the list of verdicts", m.SetVerdicts))
+	mux.Handle("GET /v1/", NewReader(m))
+	return mux
+}
+
+// NewReader returns the handler of the part that reads.
+func NewReader(m State) http.Handler {
+	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/names", func(w http.ResponseWriter, r *http.Request) {
 		version, err := strconv.ParseInt(r.URL.Query().Get("version"), 10, 64)
 		if err != nil {
@@ -103,6 +115,14 @@ func NewClient(socket string) *Client {
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
 	}}}
+}
+
+// NewClientOver calls an API that is reached over a transport.
+func NewClientOver(t http.RoundTripper) *Client { return &Client{&http.Client{Transport: t}} }
+
+// Page reads a page of the control plane as it is: "/debug/mesh", "/version".
+func (c *Client) Page(ctx context.Context, path string) ([]byte, error) {
+	return c.do(ctx, http.MethodGet, path, nil)
 }
 
 // SetWorkloads tells all workloads that there are.
