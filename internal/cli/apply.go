@@ -14,7 +14,7 @@ import (
 
 // changeFlags are the flags that apply and delete share.
 type changeFlags struct {
-	mesh      meshFlag
+	home      homeFlags
 	inputs    inputFlags
 	namespace string
 	wait      bool
@@ -23,7 +23,7 @@ type changeFlags struct {
 }
 
 func (f *changeFlags) register(env *Env, cmd *cobra.Command, purpose string) {
-	f.mesh.register(env, cmd)
+	f.home.register(env, cmd)
 	f.inputs.register(cmd, purpose)
 	flags := cmd.Flags()
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "namespace of objects that name none")
@@ -75,13 +75,16 @@ func (f *changeFlags) apply(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	client, err := f.mesh.client(env)
+	if err := f.home.refuseCluster(env, "kubectl apply"); err != nil {
+		return err
+	}
+	client, err := f.home.mesh.client(env)
 	if err != nil {
 		return err
 	}
 	changes, err := client.Apply(ctx, files, configapi.ChangeOptions{Namespace: f.namespace, DryRun: dry})
 	if err != nil {
-		return f.mesh.explain(env, err)
+		return f.home.mesh.explain(env, err)
 	}
 	for _, w := range changes.Warnings {
 		fmt.Fprintln(env.Err, "Warning: "+w.String())
@@ -106,7 +109,7 @@ func drySuffix(dry bool) string {
 func (f *changeFlags) await(ctx context.Context, env *Env, client *configapi.Client, revision int64) error {
 	report, err := client.Wait(ctx, revision, f.timeout)
 	if err != nil {
-		return f.mesh.explain(env, err)
+		return f.home.mesh.explain(env, err)
 	}
 	if report.Done() {
 		fmt.Fprintf(env.Err, "in force on %s\n", count(len(report.Proxies), "proxy", "proxies"))

@@ -44,7 +44,10 @@ func (f *deleteFlags) run(ctx context.Context, env *Env, args []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := f.mesh.client(env)
+	if err := f.home.refuseCluster(env, "kubectl delete"); err != nil {
+		return err
+	}
+	client, err := f.home.mesh.client(env)
 	if err != nil {
 		return err
 	}
@@ -59,7 +62,7 @@ func (f *deleteFlags) run(ctx context.Context, env *Env, args []string) error {
 		}
 		c, err := client.DeleteFiles(ctx, files, configapi.ChangeOptions{Namespace: f.namespace, DryRun: dry})
 		if err != nil {
-			return f.mesh.explain(env, err)
+			return f.home.mesh.explain(env, err)
 		}
 		changes = append(changes, c)
 	default:
@@ -70,7 +73,7 @@ func (f *deleteFlags) run(ctx context.Context, env *Env, args []string) error {
 		for _, q := range queries {
 			c, err := client.Delete(ctx, q, dry)
 			if err != nil {
-				return f.mesh.explain(env, err)
+				return f.home.mesh.explain(env, err)
 			}
 			changes = append(changes, c)
 		}
@@ -97,7 +100,7 @@ func (f *deleteFlags) queries(args []string) ([]configapi.Query, error) {
 		if t.name != "" && (f.selector != "" || f.all) {
 			return nil, usage("names cannot stand beside -l and --all")
 		}
-		queries = append(queries, configapi.Query{Kind: t.kind.Name, Namespace: namespace, Name: t.name, Selector: f.selector})
+		queries = append(queries, configapi.Query{Kind: t.kind.ID(), Namespace: namespace, Name: t.name, Selector: f.selector})
 	}
 	return queries, nil
 }

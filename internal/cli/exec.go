@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ import (
 )
 
 func newExecCommand(env *Env) *cobra.Command {
-	var mesh meshFlag
+	var home homeFlags
 	t := control.Target{}
 	cmd := &cobra.Command{
 		Use:   "exec WORKLOAD -- COMMAND [ARG...]",
@@ -24,15 +25,18 @@ command's.`,
 		Example: `  lateen exec curl -- curl -s http://httpbin:8000/headers`,
 		Args:    usageArgs(cobra.MinimumNArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := mesh.controlClient(env)
+			if err := home.refuseCluster(env, "kubectl exec "+args[0]+" -n "+t.Namespace+" -- "+strings.Join(args[1:], " ")); err != nil {
+				return err
+			}
+			c, _, err := home.mesh.controlClient(env)
 			if err != nil {
 				return err
 			}
 			t.Name = args[0]
-			return execute(cmd.Context(), env, &mesh, c, t, args[1:])
+			return execute(cmd.Context(), env, &home.mesh, c, t, args[1:])
 		},
 	}
-	mesh.register(env, cmd)
+	home.register(env, cmd, "c", "i")
 	fl := cmd.Flags()
 	fl.StringVarP(&t.Namespace, "namespace", "n", "default", "namespace of the workload")
 	fl.StringVarP(&t.Container, "container", "c", "", "container (default the first)")

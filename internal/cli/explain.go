@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -22,7 +21,7 @@ import (
 
 // explainFlags are the flags of explain.
 type explainFlags struct {
-	mesh              meshFlag
+	home              homeFlags
 	from, namespace   string
 	method, output    string
 	dest              string
@@ -44,7 +43,7 @@ evaluator runs over the configuration that the proxy has, with a recorder.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), env, args[0]) },
 	}
-	f.mesh.register(env, cmd)
+	f.home.register(env, cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.from, "from", "", "workload, as WORKLOAD or WORKLOAD.NAMESPACE, whose proxy sees the request")
 	fl.StringVarP(&f.namespace, "namespace", "n", "", "namespace of the workload")
@@ -69,30 +68,13 @@ func (f *explainFlags) run(ctx context.Context, env *Env, target string) error {
 	if err != nil {
 		return err
 	}
-	c := f.mesh.meshClient(env)
-	proxy, err := findProxy(ctx, c, f.from, f.namespace)
-	if err != nil {
-		return f.mesh.explainMesh(err)
-	}
-	_, ns, _ := strings.Cut(proxy.Name, ".")
-	id := strings.Split(proxy.Node, "~")
-	gateway := id[0] == "router"
-	if req.Dest, err = f.destination(ctx, c, host, port, ns, id, gateway); err != nil {
-		return err
-	}
-	text, err := c.ConfigDump(ctx, proxy.Name)
-	if err != nil {
-		return f.mesh.explainMesh(err)
-	}
-	res := explain.NewResources(gateway)
-	list, err := dump.Resources(text)
+	h, err := f.home.open(ctx, env)
 	if err != nil {
 		return err
 	}
-	for _, r := range list {
-		if err := res.Add(r.TypeURL, r.Body); err != nil {
-			fmt.Fprintf(env.Err, "lateen: the proxy would refuse a resource: %v\n", err)
-		}
+	res, req, err := f.gather(ctx, env, h, req, host, port)
+	if err != nil {
+		return h.Explain(env, err)
 	}
 	e := explain.Explain(res, req)
 	if f.output == "json" {
@@ -103,6 +85,39 @@ func (f *explainFlags) run(ctx context.Context, env *Env, target string) error {
 	}
 	_, err = fmt.Fprint(env.Out, e.Text())
 	return err
+}
+
+// gather finds the proxy, what it should have, and where the request goes to.
+func (f *explainFlags) gather(ctx context.Context, env *Env, h home, req explain.Request, host string, port uint16) (*explain.Resources, explain.Request, error) {
+	instance, err := h.Instance(ctx, f.from, f.namespace)
+	if err != nil {
+		return nil, req, err
+	}
+	proxy, p, err := findConnected(ctx, h, instance)
+	if err != nil {
+		return nil, req, err
+	}
+	_, ns := splitInstance(instance)
+	id := strings.Split(proxy.Node, "~")
+	gateway := id[0] == "router"
+	if req.Dest, err = f.destination(ctx, p.api, host, port, ns, id, gateway); err != nil {
+		return nil, req, err
+	}
+	text, err := p.api.ConfigDump(ctx, instance)
+	if err != nil {
+		return nil, req, err
+	}
+	list, err := dump.Resources(text)
+	if err != nil {
+		return nil, req, err
+	}
+	res := explain.NewResources(gateway)
+	for _, r := range list {
+		if err := res.Add(r.TypeURL, r.Body); err != nil {
+			fmt.Fprintf(env.Err, "lateen: the proxy would refuse a resource: %v\n", err)
+		}
+	}
+	return res, req, nil
 }
 
 // request reads the command line into a request without its destination.
@@ -172,7 +187,7 @@ func (f *explainFlags) destination(ctx context.Context, c *meshapi.Client, host 
 	defer cancel()
 	names, err := c.Names(ctx, 0)
 	if err != nil {
-		return netip.AddrPort{}, f.mesh.explainMesh(err)
+		return netip.AddrPort{}, err
 	}
 	for _, full := range []string{host, host + "." + namespace + ".svc.cluster.local", host + ".svc.cluster.local", host + ".cluster.local"} {
 		if a := names.Hosts[strings.TrimSuffix(full, ".")]; len(a) > 0 {
@@ -185,13 +200,4 @@ func (f *explainFlags) destination(ctx context.Context, c *meshapi.Client, host 
 	}
 	slices.Sort(known)
 	return netip.AddrPort{}, fmt.Errorf("the mesh does not know the host %q; give --dest IP:PORT for a host outside (it knows %s)", host, strings.Join(known[:min(len(known), 8)], ", "))
-}
-
-// explainMesh says what to do when the mesh does not run.
-func (f *meshFlag) explainMesh(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return fmt.Errorf("no mesh named %q is running; start it with `lateen up`", f.name)
-	}
-	return err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
@@ -15,7 +16,7 @@ import (
 
 // getFlags are the flags of get.
 type getFlags struct {
-	mesh          meshFlag
+	home          homeFlags
 	namespace     string
 	allNamespaces bool
 	selector      string
@@ -36,7 +37,7 @@ func newGetCommand(env *Env) *cobra.Command {
 			return f.run(cmd.Context(), env, args)
 		},
 	}
-	f.mesh.register(env, cmd)
+	f.home.register(env, cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&f.namespace, "namespace", "n", api.DefaultNamespace, "namespace of the objects")
 	flags.BoolVarP(&f.allNamespaces, "all-namespaces", "A", false, "objects of all namespaces")
@@ -63,6 +64,9 @@ func (f *getFlags) run(ctx context.Context, env *Env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.allNamespaces && slices.ContainsFunc(targets, func(t target) bool { return t.name != "" }) {
+		return usage("a name cannot be given with --all-namespaces")
+	}
 	items, failed, err := f.fetch(ctx, env, targets)
 	if err != nil {
 		return err
@@ -83,9 +87,13 @@ func (f *getFlags) run(ctx context.Context, env *Env, args []string) error {
 // fetch reads all targets. Objects that do not exist do not hide the others:
 // failed names them.
 func (f *getFlags) fetch(ctx context.Context, env *Env, targets []target) (items []item, failed, err error) {
-	client, err := f.mesh.client(env)
+	h, err := f.home.open(ctx, env)
 	if err != nil {
 		return nil, nil, err
+	}
+	client, err := h.Config(ctx)
+	if err != nil {
+		return nil, nil, h.Explain(env, err)
 	}
 	namespace := f.namespace
 	if f.allNamespaces {
@@ -93,17 +101,14 @@ func (f *getFlags) fetch(ctx context.Context, env *Env, targets []target) (items
 	}
 	var missing []error
 	for _, t := range targets {
-		if t.name != "" && f.allNamespaces {
-			return nil, nil, usage("a name cannot be given with --all-namespaces")
-		}
-		list, err := client.Objects(ctx, configapi.Query{Kind: t.kind.Name, Namespace: namespace, Name: t.name, Selector: f.selector})
+		list, err := client.Objects(ctx, configapi.Query{Kind: t.kind.ID(), Namespace: namespace, Name: t.name, Selector: f.selector})
 		var refused *configapi.Error
 		if errors.As(err, &refused) && refused.Status == 404 {
 			missing = append(missing, errors.New(refused.Error()))
 			continue
 		}
 		if err != nil {
-			return nil, nil, f.mesh.explain(env, err)
+			return nil, nil, h.Explain(env, err)
 		}
 		for _, raw := range list.Items {
 			it := item{kind: t.kind, raw: raw}

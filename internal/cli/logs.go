@@ -7,7 +7,7 @@ import (
 )
 
 func newLogsCommand(env *Env) *cobra.Command {
-	var mesh meshFlag
+	var home homeFlags
 	var t control.Target
 	var o control.LogOptions
 	cmd := &cobra.Command{
@@ -17,7 +17,10 @@ func newLogsCommand(env *Env) *cobra.Command {
 With -c proxy it is that of its proxy, access log included.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := mesh.controlClient(env)
+			if err := home.refuseCluster(env, "kubectl logs "+args[0]+" -n "+t.Namespace+" [-c istio-proxy]"); err != nil {
+				return err
+			}
+			c, _, err := home.mesh.controlClient(env)
 			if err != nil {
 				return err
 			}
@@ -26,10 +29,10 @@ With -c proxy it is that of its proxy, access log included.`,
 			if o.Follow && cmd.Context().Err() != nil {
 				return nil // Ctrl-C is how following ends
 			}
-			return mesh.explainControl(err)
+			return home.mesh.explainControl(err)
 		},
 	}
-	mesh.register(env, cmd)
+	home.register(env, cmd, "c")
 	fl := cmd.Flags()
 	fl.StringVarP(&t.Namespace, "namespace", "n", "default", "namespace of the workload")
 	fl.StringVarP(&t.Container, "container", "c", "", "container; proxy is the sidecar (default the first)")

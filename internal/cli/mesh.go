@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,14 +18,17 @@ import (
 const defaultMesh = "default"
 
 // meshFlag is the --name flag of commands that speak to a running mesh.
-type meshFlag struct{ name string }
+type meshFlag struct {
+	name     string
+	flagName string // "" for "name"
+}
 
 func (f *meshFlag) register(env *Env, cmd *cobra.Command) {
 	name := env.Getenv("LATEEN_NAME")
 	if name == "" {
 		name = defaultMesh
 	}
-	cmd.Flags().StringVar(&f.name, "name", name, "name of the mesh (environment: LATEEN_NAME)")
+	cmd.Flags().StringVar(&f.name, cmp.Or(f.flagName, "name"), name, "name of the mesh (environment: LATEEN_NAME)")
 }
 
 // runtimeDir is where a mesh keeps its sockets: $XDG_RUNTIME_DIR/lateen/NAME, or

@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,10 +12,16 @@ import (
 	"github.com/lateen-mesh/lateen/internal/cli/dump"
 )
 
-// proxyConfigFlags are the flags of proxy-config's subcommands.
+// proxyConfigFlags are the flags of proxy-config's subcommands; each has those of
+// its part.
 type proxyConfigFlags struct {
-	mesh              meshFlag
-	namespace, output string
+	home                    homeFlags
+	namespace, output, file string
+	clusters                dump.Clusters
+	listeners               dump.Listeners
+	endpoints               dump.Endpoints
+	route                   string
+	verbose                 bool
 }
 
 // proxyConfigPart is one subcommand: what it fetches from the proxy's admin
@@ -26,32 +29,159 @@ type proxyConfigFlags struct {
 type proxyConfigPart struct {
 	name, alias, short string
 	path               string
-	print              func(w io.Writer, text []byte) error
+	flags              func(f *proxyConfigFlags, cmd *cobra.Command)
+	print              func(f *proxyConfigFlags, w io.Writer, text []byte) error
 }
 
 var proxyConfigParts = []proxyConfigPart{
-	{"listener", "l", "Show listeners and what their filter chains lead to", "config_dump", fromDump((*dump.Config).WriteListeners)},
-	{"route", "r", "Show routes", "config_dump", fromDump((*dump.Config).WriteRoutes)},
-	{"cluster", "c", "Show clusters", "config_dump", fromDump((*dump.Config).WriteClusters)},
-	{"endpoint", "ep", "Show endpoints and their health", "clusters?format=json", dump.WriteEndpoints},
-	{"secret", "s", "Show certificates, without keys", "config_dump", fromDump(func(c *dump.Config, w io.Writer) error { return c.WriteSecrets(w, time.Now()) })},
-	{"all", "a", "Show listeners, routes, clusters and secrets", "config_dump", fromDump(printAll)},
+	{"cluster", "c", "Show clusters: what requests can be sent to", "config_dump", clusterFlagsOf, fromDump(printClusters)},
+	{"listener", "l", "Show listeners and what their filter chains lead to", "config_dump", listenerFlags, fromDump(printListeners)},
+	{"route", "r", "Show routes", "config_dump", routeFlags, fromDump(printRoutes)},
+	{"endpoint", "ep", "Show endpoints and their health, as the proxy sees it", "clusters?format=json", endpointFlags, printEndpoints},
+	{"eds", "", "Show the endpoints that the control plane told", "config_dump?include_eds", endpointFlags, fromDump(printAssigned)},
+	{"bootstrap", "b", "Show what the proxy was started with, as JSON", "config_dump", nil, fromDump(printBootstrap)},
+	{"ecds", "", "Show filters that are discovered by themselves", "config_dump", nil, fromDump(printExtensions)},
+	{"secret", "s", "Show certificates, without keys", "config_dump", nil, printSecrets},
+	{"all", "a", "Show clusters, listeners, routes, endpoints and secrets", "config_dump?include_eds", allFlags, printAll},
+}
+
+func clusterFlagsOf(f *proxyConfigFlags, cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.clusters.FQDN, "fqdn", "", "only clusters whose host contains this")
+	fl.IntVar(&f.clusters.Port, "port", 0, "only clusters of this port")
+	fl.StringVar(&f.clusters.Subset, "subset", "", "only clusters of this subset")
+	fl.StringVar(&f.clusters.Direction, "direction", "", "only clusters of this direction: inbound, outbound")
+}
+
+func listenerFlags(f *proxyConfigFlags, cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.listeners.Address, "address", "", "only listeners at this address")
+	fl.IntVar(&f.listeners.Port, "port", 0, "only listeners at this port")
+	fl.StringVar(&f.listeners.Type, "type", "", "only listeners of this type: HTTP, TCP, HTTP+TCP")
+	fl.BoolVar(&f.verbose, "verbose", true, "accepted: everything is shown")
+}
+
+func routeFlags(f *proxyConfigFlags, cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.route, "name", "", "only the route table of this name")
+	cmd.Flags().BoolVar(&f.verbose, "verbose", true, "accepted: everything is shown")
+}
+
+func endpointFlags(f *proxyConfigFlags, cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.endpoints.Address, "address", "", "only endpoints at this address")
+	fl.IntVar(&f.endpoints.Port, "port", 0, "only endpoints at this port")
+	fl.StringVar(&f.endpoints.Cluster, "cluster", "", "only endpoints of this cluster")
+	fl.StringVar(&f.endpoints.Status, "status", "", "only endpoints of this status: healthy, unhealthy, …")
+}
+
+func allFlags(f *proxyConfigFlags, cmd *cobra.Command) {
+	clusterFlagsOf(f, cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.listeners.Address, "address", "", "only listeners at this address")
+	fl.StringVar(&f.listeners.Type, "type", "", "only listeners of this type: HTTP, TCP, HTTP+TCP")
 }
 
 // fromDump prints from a parsed configuration dump.
-func fromDump(print func(*dump.Config, io.Writer) error) func(io.Writer, []byte) error {
-	return func(w io.Writer, text []byte) error {
+func fromDump(print func(f *proxyConfigFlags, c *dump.Config, w io.Writer) error) func(*proxyConfigFlags, io.Writer, []byte) error {
+	return func(f *proxyConfigFlags, w io.Writer, text []byte) error {
 		c, err := dump.Parse(text)
 		if err != nil {
 			return err
 		}
-		return print(c, w)
+		return print(f, c, w)
 	}
 }
 
-func printAll(c *dump.Config, w io.Writer) error {
+// raw tells whether messages are to be printed instead of tables.
+func (f *proxyConfigFlags) raw() bool { return f.output == "json" || f.output == "yaml" }
+
+func printClusters(f *proxyConfigFlags, c *dump.Config, w io.Writer) error {
+	c.KeepClusters(f.clusters)
+	if f.raw() {
+		return dump.PrintList(w, c.Clusters, f.output)
+	}
+	return c.WriteClusters(w)
+}
+
+func printListeners(f *proxyConfigFlags, c *dump.Config, w io.Writer) error {
+	c.KeepListeners(f.listeners)
+	if f.raw() {
+		return dump.PrintList(w, c.Listeners, f.output)
+	}
+	return c.WriteListeners(w)
+}
+
+func printRoutes(f *proxyConfigFlags, c *dump.Config, w io.Writer) error {
+	c.KeepRoutes(f.route)
+	if f.raw() {
+		return dump.PrintList(w, slices.Concat(c.Routes, c.Inline), f.output)
+	}
+	return c.WriteRoutes(w)
+}
+
+func printEndpoints(f *proxyConfigFlags, w io.Writer, text []byte) error {
+	if f.file != "" { // a configuration dump, which has the endpoints that were told
+		return fromDump(func(f *proxyConfigFlags, c *dump.Config, w io.Writer) error {
+			return dump.WriteEndpoints(w, f.endpoints.Keep(c.Assigned()))
+		})(f, w, text)
+	}
+	if f.raw() {
+		return dump.PrintText(w, text, f.output)
+	}
+	list, err := dump.ParseEndpoints(text)
+	if err != nil {
+		return err
+	}
+	return dump.WriteEndpoints(w, f.endpoints.Keep(list))
+}
+
+func printAssigned(f *proxyConfigFlags, c *dump.Config, w io.Writer) error {
+	if f.raw() {
+		return dump.PrintList(w, c.Endpoints, f.output)
+	}
+	return dump.WriteAssigned(w, f.endpoints.Keep(c.Assigned()))
+}
+
+func printBootstrap(f *proxyConfigFlags, c *dump.Config, w io.Writer) error {
+	if c.Bootstrap == nil {
+		return fmt.Errorf("the dump has no bootstrap")
+	}
+	return dump.Print(w, c.Bootstrap, f.output)
+}
+
+func printExtensions(f *proxyConfigFlags, c *dump.Config, w io.Writer) error {
+	if f.raw() {
+		return dump.PrintList(w, c.Extensions, f.output)
+	}
+	return c.WriteExtensions(w)
+}
+
+func printSecrets(f *proxyConfigFlags, w io.Writer, text []byte) error {
+	if f.raw() {
+		return dump.PrintSecrets(w, text, f.output)
+	}
+	c, err := dump.Parse(text)
+	if err != nil {
+		return err
+	}
+	return c.WriteSecrets(w, time.Now())
+}
+
+func printAll(f *proxyConfigFlags, w io.Writer, text []byte) error {
+	if f.raw() {
+		return dump.PrintText(w, text, f.output)
+	}
+	c, err := dump.Parse(text)
+	if err != nil {
+		return err
+	}
+	c.KeepClusters(f.clusters)
+	f.listeners.Port = f.clusters.Port
+	c.KeepListeners(f.listeners)
 	for i, print := range []func(io.Writer) error{
-		c.WriteClusters, c.WriteListeners, c.WriteRoutes, func(w io.Writer) error { return c.WriteSecrets(w, time.Now()) },
+		c.WriteClusters, c.WriteListeners, c.WriteRoutes,
+		func(w io.Writer) error { return dump.WriteEndpoints(w, f.endpoints.Keep(c.Assigned())) },
+		func(w io.Writer) error { return c.WriteSecrets(w, time.Now()) },
 	} {
 		if i > 0 {
 			fmt.Fprintln(w)
@@ -65,77 +195,71 @@ func printAll(c *dump.Config, w io.Writer) error {
 
 func newProxyConfigCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "proxy-config listener|route|cluster|endpoint|secret|all WORKLOAD[.NAMESPACE]",
+		Use:     "proxy-config",
 		Aliases: []string{"pc"},
 		Short:   "Show what a proxy runs on, as the proxy itself says",
 		Args:    usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usage("say what to show: listener, route, cluster, endpoint, secret or all")
+		RunE: func(*cobra.Command, []string) error {
+			return usage("say what to show: cluster, listener, route, endpoint, eds, bootstrap, log, ecds, secret, all, envoy-stats or rootca-compare")
 		},
 	}
 	for _, part := range proxyConfigParts {
 		cmd.AddCommand(newProxyConfigPart(env, part))
 	}
+	cmd.AddCommand(newProxyLogCommand(env), newEnvoyStatsCommand(env), newRootCompareCommand(env))
 	return cmd
 }
 
 func newProxyConfigPart(env *Env, part proxyConfigPart) *cobra.Command {
 	var f proxyConfigFlags
 	cmd := &cobra.Command{
-		Use:     part.name + " WORKLOAD[.NAMESPACE]",
-		Aliases: []string{part.alias, part.name + "s"},
-		Short:   part.short,
-		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := f.fetch(cmd.Context(), env, args[0], part.path)
-			if err != nil {
-				return err
-			}
-			switch f.output {
-			case "json":
-				_, err = fmt.Fprintln(env.Out, strings.TrimSpace(string(text)))
-				return err
-			case "", "short", "table":
-				return part.print(env.Out, text)
-			}
-			return usage("unknown output format %q: use json or table", f.output)
-		},
+		Use:   part.name + " [NAME[.NAMESPACE] | KIND/NAME]",
+		Short: part.short,
+		Args:  usageArgs(cobra.MaximumNArgs(1)),
+		RunE:  func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), env, part, args) },
 	}
-	f.mesh.register(env, cmd)
-	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "namespace of the workload")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "", "output format: json, table")
+	if part.alias != "" {
+		cmd.Aliases = []string{part.alias, part.name + "s"}
+	}
+	if part.flags != nil {
+		part.flags(&f, cmd)
+	}
+	if part.name == "route" {
+		f.home.mesh.flagName = "mesh-name" // --name is the route table's, as in istioctl
+	}
+	f.home.register(env, cmd)
+	fl := cmd.Flags()
+	fl.StringVarP(&f.namespace, "namespace", "n", "", "namespace of the proxy's pod")
+	fl.StringVarP(&f.output, "output", "o", "short", "output format: short, json, yaml")
+	fl.StringVarP(&f.file, "file", "f", "", "read a file with the proxy's configuration dump instead of asking the proxy")
 	return cmd
 }
 
-// fetch asks the admin interface of the workload's proxy, through the mesh.
-func (f *proxyConfigFlags) fetch(ctx context.Context, env *Env, workload, path string) ([]byte, error) {
-	proxy, err := findProxy(ctx, f.mesh.meshClient(env), workload, f.namespace)
+func (f *proxyConfigFlags) run(ctx context.Context, env *Env, part proxyConfigPart, args []string) error {
+	if err := oneOf(f.output, "short", "json", "yaml", "table", ""); err != nil {
+		return err
+	}
+	if (f.file != "") == (len(args) == 1) {
+		return usage("name a proxy, as NAME[.NAMESPACE] or KIND/NAME, or give a dump with -f")
+	}
+	if f.file != "" {
+		text, err := readText(env, f.file)
+		if err != nil {
+			return err
+		}
+		return part.print(f, env.Out, []byte(text))
+	}
+	h, err := f.home.open(ctx, env)
 	if err != nil {
-		return nil, f.mesh.explainMesh(err)
+		return err
 	}
-	name, ns, _ := strings.Cut(proxy.Name, ".")
-	var d net.Dialer
-	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return d.DialContext(ctx, "unix", filepath.Join(runtimeDir(env, f.mesh.name), "control.sock"))
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mesh/v1/proxies/"+ns+"/"+name+"/admin/"+path, nil)
+	instance, err := h.Instance(ctx, args[0], f.namespace)
 	if err != nil {
-		return nil, err
+		return h.Explain(env, err)
 	}
-	resp, err := c.Do(req)
+	text, err := h.Admin(ctx, instance, "GET", part.path)
 	if err != nil {
-		return nil, f.mesh.explainMesh(err)
+		return h.Explain(env, err)
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, fmt.Errorf("reading the answer of the proxy: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the proxy of %s answers %s: %s", proxy.Name, resp.Status, strings.TrimSpace(string(text)))
-	}
-	return text, nil
+	return part.print(f, env.Out, text)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"text/tabwriter"
@@ -13,42 +14,54 @@ import (
 )
 
 func newPsCommand(env *Env) *cobra.Command {
-	var mesh meshFlag
-	var namespace, output string
+	var f proxyStatusFlags
 	cmd := &cobra.Command{
 		Use:   "ps",
-		Short: "List the workloads of a running mesh",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "" && output != "json" && output != "wide" {
-				return usage("unknown output format %q: use json or wide", output)
+		Short: "List the workloads of a mesh on this machine, or the proxies in a cluster",
+		Long: `List the workloads of a running mesh on this machine. In a cluster, where kubectl
+lists pods, it is the short form of proxy-status.`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.home.refuseCluster(env, "") != nil {
+				return f.run(cmd.Context(), env, args)
 			}
-			c, _, err := mesh.controlClient(env)
-			if err != nil {
-				return err
+			if len(args) > 0 {
+				return usage("the workloads of a mesh on this machine are listed all: no argument is known")
 			}
-			all, err := c.Pods(cmd.Context())
-			if err != nil {
-				return mesh.explainControl(err)
-			}
-			list := []supervise.Status{}
-			for _, p := range all {
-				if namespace == "" || p.Namespace == namespace {
-					list = append(list, p)
-				}
-			}
-			if output == "json" {
-				enc := json.NewEncoder(env.Out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(list)
-			}
-			return printPods(env, list, output == "wide")
+			return f.workloads(cmd.Context(), env)
 		},
 	}
-	mesh.register(env, cmd)
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "only workloads of this namespace")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json, wide")
+	f.register(env, cmd)
+	cmd.Flags().Lookup("output").Usage = "output format: json, and wide on this machine, yaml in a cluster"
 	return cmd
+}
+
+// workloads lists those of the mesh on this machine.
+func (f *proxyStatusFlags) workloads(ctx context.Context, env *Env) error {
+	if err := oneOf(f.output, "", "json", "wide"); err != nil {
+		return err
+	}
+	mesh := &f.home.mesh
+	c, _, err := mesh.controlClient(env)
+	if err != nil {
+		return err
+	}
+	all, err := c.Pods(ctx)
+	if err != nil {
+		return mesh.explainControl(err)
+	}
+	list := []supervise.Status{}
+	for _, p := range all {
+		if f.namespace == "" || p.Namespace == f.namespace {
+			list = append(list, p)
+		}
+	}
+	if f.output == "json" {
+		enc := json.NewEncoder(env.Out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(list)
+	}
+	return printPods(env, list, f.output == "wide")
 }
 
 func printPods(env *Env, list []supervise.Status, wide bool) error {

@@ -20,7 +20,13 @@ type Env struct {
 	// Terminal reports that Out is a terminal: colours and live progress are for
 	// those only, and never with NO_COLOR.
 	Terminal bool
+	// Name is how this program was called; as kubectl's plugin (kubectl-lateen) its
+	// help says `kubectl lateen`.
+	Name string
 }
+
+// plugin is the name by which kubectl finds this program.
+const plugin = "kubectl-lateen"
 
 // Exit codes are those of istioctl.
 const (
@@ -57,9 +63,24 @@ var commands = []func(*Env) *cobra.Command{
 	newExplainCommand,
 	newProxyStatusCommand,
 	newProxyConfigCommand,
+	newDescribeCommand,
+	newAnalyzeCommand,
+	newDoctorCommand,
+	newDashboardCommand,
+	newBugReportCommand,
 	newValidateCommand,
+	newInjectCommand,
+	newCheckInjectCommand,
 	newSampleCommand,
 	newVersionCommand,
+	newInstallCommand,
+	newUninstallCommand,
+	newManifestCommand,
+	newProfileCommand,
+	newUpgradeCommand,
+	newTagCommand,
+	newPrecheckCommand,
+	newExperimentalCommand,
 	newSandboxCommand,
 	newControlPlaneCommand,
 	newProxyCommand,
@@ -74,6 +95,9 @@ func New(env *Env) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	if env.Name == plugin {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl lateen"}
+	}
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
@@ -87,8 +111,10 @@ func New(env *Env) *cobra.Command {
 // Run executes the command line and returns the process's exit code; the error
 // has been printed.
 func Run(ctx context.Context, env *Env, args []string) int {
+	ctx, cancel := context.WithCancel(ctx) // what a command has opened ends with it
+	defer cancel()
 	root := New(env)
-	root.SetArgs(args)
+	root.SetArgs(leadingFlags(args))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return ExitOK

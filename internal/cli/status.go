@@ -12,7 +12,7 @@ import (
 
 // statusFlags are the flags of status.
 type statusFlags struct {
-	mesh      meshFlag
+	home      homeFlags
 	namespace string
 	output    string
 }
@@ -32,7 +32,7 @@ listed as well.`,
 			return f.run(cmd.Context(), env, args)
 		},
 	}
-	f.mesh.register(env, cmd)
+	f.home.register(env, cmd)
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "only objects of this namespace")
 	cmd.Flags().BoolP("all-namespaces", "A", true, "objects of all namespaces, unless -n is given")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "output format: json, yaml")
@@ -54,15 +54,19 @@ func (f *statusFlags) run(ctx context.Context, env *Env, args []string) error {
 		if len(targets) > 1 {
 			return usage("name one kind, or none for all")
 		}
-		query.Kind, query.Name = targets[0].kind.Name, targets[0].name
+		query.Kind, query.Name = targets[0].kind.ID(), targets[0].name
 	}
-	client, err := f.mesh.client(env)
+	h, err := f.home.open(ctx, env)
 	if err != nil {
 		return err
 	}
+	client, err := h.Config(ctx)
+	if err != nil {
+		return h.Explain(env, err)
+	}
 	list, err := client.Status(ctx, query)
 	if err != nil {
-		return f.mesh.explain(env, err)
+		return h.Explain(env, err)
 	}
 	if f.output != "" {
 		return printDocument(env, list, f.output)

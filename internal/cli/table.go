@@ -41,6 +41,12 @@ func columnsOf(kind string) []column {
 		return []column{{"ADDRESS", at("spec", "address"), false}}
 	case api.KindGateway:
 		return []column{{"SELECTOR", selectorAt("spec", "selector"), true}, {"PORTS", serverPorts, true}}
+	case api.RefGateway:
+		return []column{{"CLASS", at("spec", "gatewayClassName"), false}, {"LISTENERS", listeners, false}}
+	case api.KindGatewayClass:
+		return []column{{"CONTROLLER", at("spec", "controllerName"), false}}
+	case api.KindHTTPRoute, api.KindGRPCRoute:
+		return []column{{"HOSTNAMES", at("spec", "hostnames"), false}}
 	case api.KindService:
 		return []column{
 			{"TYPE", at("spec", "type"), false}, {"CLUSTER-IP", orNone("spec", "clusterIP"), false},
@@ -145,6 +151,10 @@ func serverPorts(it item) string {
 	return it.each(func(s item) string { return s.text("port", "number") + "/" + s.text("port", "protocol") }, "spec", "servers")
 }
 
+func listeners(it item) string {
+	return it.each(func(l item) string { return l.text("port") + "/" + l.text("protocol") }, "spec", "listeners")
+}
+
 func containers(name string) func(item) string {
 	return func(it item) string {
 		return it.each(func(c item) string { return c.text(name) }, "spec", "template", "spec", "containers")
@@ -202,7 +212,7 @@ func printTable(out io.Writer, items []item, o tableOptions) error {
 	if o.namespaces && !items[0].kind.ClusterScoped {
 		columns = append([]column{{title: "NAMESPACE", value: at("metadata", "namespace")}}, columns...)
 	}
-	own := columnsOf(items[0].kind.Name)
+	own := columnsOf(items[0].kind.ID())
 	for _, c := range own {
 		if !c.wide {
 			columns = append(columns, c)

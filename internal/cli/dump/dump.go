@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -23,12 +25,14 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
@@ -40,8 +44,15 @@ import (
 type Config struct {
 	Listeners []*listenerv3.Listener
 	Clusters  []*clusterv3.Cluster
-	Routes    []*routev3.RouteConfiguration
+	Routes    []*routev3.RouteConfiguration // those that the control plane sends by themselves
+	// Inline are the route tables that listeners carry, which Envoy calls static.
+	Inline    []*routev3.RouteConfiguration
+	Endpoints []*endpointv3.ClusterLoadAssignment
 	Secrets   []Secret
+	// Extensions are filters that are discovered by themselves (ECDS).
+	Extensions []*corev3.TypedExtensionConfig
+	// Bootstrap is what the proxy was started with; nil where the dump has none.
+	Bootstrap *bootstrapv3.Bootstrap
 	// Rejected names resources whose last update the proxy refused, with the reason.
 	Rejected []string
 }
@@ -86,12 +97,36 @@ func (c *Config) add(section proto.Message) error {
 			}
 		}
 	case *adminv3.RoutesConfigDump:
+		for _, x := range s.GetStaticRouteConfigs() {
+			if err := keep(&c.Inline, x.GetRouteConfig()); err != nil {
+				return err
+			}
+		}
 		for _, x := range s.GetDynamicRouteConfigs() {
 			c.reject("route", x.GetErrorState())
 			if err := keep(&c.Routes, x.GetRouteConfig()); err != nil {
 				return err
 			}
 		}
+	case *adminv3.EndpointsConfigDump:
+		for _, x := range s.GetStaticEndpointConfigs() {
+			if err := keep(&c.Endpoints, x.GetEndpointConfig()); err != nil {
+				return err
+			}
+		}
+		for _, x := range s.GetDynamicEndpointConfigs() {
+			if err := keep(&c.Endpoints, x.GetEndpointConfig()); err != nil {
+				return err
+			}
+		}
+	case *adminv3.EcdsConfigDump:
+		for _, x := range s.GetEcdsFilters() {
+			if err := keep(&c.Extensions, x.GetEcdsFilter()); err != nil {
+				return err
+			}
+		}
+	case *adminv3.BootstrapConfigDump:
+		c.Bootstrap = s.GetBootstrap()
 	case *adminv3.SecretsConfigDump:
 		for _, x := range s.GetDynamicActiveSecrets() {
 			c.Secrets = append(c.Secrets, readSecret(x.GetName(), "ACTIVE", x.GetSecret()))
@@ -127,6 +162,9 @@ func (c *Config) reject(what string, state *adminv3.UpdateFailureState) {
 }
 
 func keep[T proto.Message](list *[]T, a *anypb.Any) error {
+	if a == nil { // a resource that was refused before any version of it was accepted
+		return nil
+	}
 	m, err := a.UnmarshalNew()
 	if err != nil {
 		return fmt.Errorf("reading a resource of the dump: %w", err)

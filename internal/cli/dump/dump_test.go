@@ -62,10 +62,13 @@ func TestTables(t *testing.T) {
 
 func TestEndpoints(t *testing.T) {
 	var b strings.Builder
-	err := WriteEndpoints(&b, []byte(`{"cluster_statuses":[{"name":"outbound|80||a","host_statuses":[
+	list, err := ParseEndpoints([]byte(`{"cluster_statuses":[{"name":"outbound|80||a","host_statuses":[
 		{"address":{"socket_address":{"address":"10.0.0.2","port_value":80}},"health_status":{"eds_health_status":"HEALTHY"}},
 		{"address":{"socket_address":{"address":"10.0.0.1","port_value":80}},"health_status":{"failed_outlier_check":true}}]}]}`))
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteEndpoints(&b, Endpoints{}.Keep(list)); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(strings.Fields(b.String()), " "); !strings.HasSuffix(got, "10.0.0.1:80 HEALTHY FAILED outbound|80||a 10.0.0.2:80 HEALTHY OK outbound|80||a") {

@@ -1,10 +1,14 @@
 package dump
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -60,4 +64,33 @@ func (c *Config) WriteSecrets(w io.Writer, now time.Time) error {
 			s.NotAfter.UTC().Format(time.RFC3339), s.NotBefore.UTC().Format(time.RFC3339)})
 	}
 	return table(w, "RESOURCE NAME|TYPE|STATUS|VALID CERT|SERIAL NUMBER|NOT AFTER|NOT BEFORE", rows)
+}
+
+// Roots gives the fingerprints of the certificates that the proxy trusts, sorted.
+func Roots(text []byte) ([]string, error) {
+	d, err := secretsDump(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range d.GetDynamicActiveSecrets() {
+		if x.GetName() != "ROOTCA" {
+			continue
+		}
+		var m tlsv3.Secret
+		if err := x.GetSecret().UnmarshalTo(&m); err != nil {
+			return nil, err
+		}
+		var prints []string
+		rest := m.GetValidationContext().GetTrustedCa().GetInlineBytes()
+		for {
+			var block *pem.Block
+			if block, rest = pem.Decode(rest); block == nil {
+				slices.Sort(prints)
+				return slices.Compact(prints), nil
+			}
+			sum := sha256.Sum256(block.Bytes)
+			prints = append(prints, hex.EncodeToString(sum[:]))
+		}
+	}
+	return nil, errors.New("the proxy has no secret ROOTCA")
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -145,7 +144,7 @@ func weighted(x *tcpv3.TcpProxy) string {
 // WriteRoutes prints one line per route.
 func (c *Config) WriteRoutes(w io.Writer) error {
 	var rows [][]string
-	for _, rc := range c.Routes {
+	for _, rc := range slices.Concat(c.Routes, c.Inline) {
 		for _, vh := range rc.GetVirtualHosts() {
 			domains := strings.Join(vh.GetDomains()[:min(2, len(vh.GetDomains()))], ", ")
 			if n := len(vh.GetDomains()) - 2; n > 0 {
@@ -207,28 +206,4 @@ func stringText(s *matcherv3.StringMatcher) string {
 		return "~" + m.SafeRegex.GetRegex()
 	}
 	return ""
-}
-
-// WriteEndpoints prints the JSON of /clusters?format=json, one line per endpoint.
-func WriteEndpoints(w io.Writer, clusters []byte) error {
-	var d adminv3.Clusters
-	if err := lenient.Unmarshal(clusters, &d); err != nil {
-		return fmt.Errorf("reading the endpoints: %w", err)
-	}
-	var rows [][]string
-	for _, c := range d.GetClusterStatuses() {
-		for _, h := range c.GetHostStatuses() {
-			addr := h.GetAddress().GetPipe().GetPath()
-			if s := h.GetAddress().GetSocketAddress(); s != nil {
-				addr = fmt.Sprintf("%s:%d", s.GetAddress(), s.GetPortValue())
-			}
-			outlier := "OK"
-			if h.GetHealthStatus().GetFailedOutlierCheck() {
-				outlier = "FAILED"
-			}
-			rows = append(rows, []string{addr, cmp.Or(h.GetHealthStatus().GetEdsHealthStatus(), corev3.HealthStatus_HEALTHY).String(), outlier, c.GetName()})
-		}
-	}
-	slices.SortFunc(rows, compareRows)
-	return table(w, "ENDPOINT|STATUS|OUTLIER CHECK|CLUSTER", rows)
 }
