@@ -5,7 +5,7 @@ export LATEEN_CACHE ?= $(CURDIR)/.cache
 export LATEEN_TEST_ENVOY ?= $(LATEEN_CACHE)/tools/envoy
 export LATEEN_TEST_H2SPEC ?= $(LATEEN_CACHE)/tools/h2spec
 
-.PHONY: all up build test unit e2e check golden bench microbench deep fuzz setup clean
+.PHONY: all up build test unit e2e kube kube-smoke check golden bench microbench deep fuzz setup clean
 all: build
 
 up: ## run the mesh with Bookinfo on this machine
@@ -14,22 +14,32 @@ up: ## run the mesh with Bookinfo on this machine
 build: ## static binaries in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags "-s -w" -o $(BIN)/ ./cmd/...
 
-test: setup check unit e2e ## all tests
+test: setup check unit e2e kube-smoke ## all tests; `make kube` has more
 
 setup: # what tests of real components need; says what it left out
 	@scripts/setup.sh
 
 check: ## formatting, vet, staticcheck
-	@out=$$(gofmt -l bench cmd internal samples test); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+	@out=$$(gofmt -l bench cmd internal samples test tools); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
+	cd tools && $(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
 unit: ## tests of every package, with the race detector
 	$(GO) test -race -timeout 10m ./...
+	cd tools && $(GO) test ./...
 
 e2e: build ## the whole mesh as its users see it
-	cd test && LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 20m ./...
+	cd test && LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 20m ./e2e/...
+
+kube: ## everything on a real Kubernetes, which it starts itself; needs root; writes docs/results/kube.md
+	@scripts/kube-setup.sh
+	cd test && LATEEN_KUBE=full LATEEN_KUBE_RESULTS=$(CURDIR)/docs/results/kube.md $(GO) test -p 1 -count=1 -timeout 40m -v ./kube/...
+
+kube-smoke: # a short walk on it, where its binaries are built already
+	@scripts/kube-setup.sh --quick || true
+	cd test && $(GO) test -p 1 -count=1 -timeout 15m -v ./kube/...
 
 golden: ## rewrite the golden files; read the difference before you commit it
 	$(GO) test $$(grep -rl 'flag.Bool("update"' --include=*_test.go internal | xargs -n1 dirname | sort -u | sed "s|^|./|") -update
@@ -50,7 +60,7 @@ deep: ## long work: fuzzing, benchmarks, repeated end-to-end walks
 	$(GO) run ./bench/soak -time 20m
 	LATEEN_DEEP=1 $(GO) test -timeout 30m ./internal/compile
 	LATEEN_DEEP=1 $(GO) test -count=1 -timeout 30m -run 'Smuggling|Differential|H2Spec|Corpus|Conformance|Hostile' ./internal/proxy ./internal/proxy/http1 ./internal/proxy/http2
-	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./...
+	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./e2e/...
 
 clean:
 	rm -rf $(BIN)

@@ -2,7 +2,10 @@ module github.com/lateen-mesh/lateen/test
 
 go 1.26.0
 
-require github.com/chromedp/chromedp v0.22.1
+require (
+	github.com/chromedp/chromedp v0.22.1
+	golang.org/x/sys v0.49.0
+)
 
 require (
 	github.com/chromedp/cdproto v0.159.0 // indirect

@@ -137,7 +137,7 @@ func TestProxyConfig(t *testing.T) {
 			t.Errorf("proxy-config %s: no %q in:\n%s", part, want, out)
 		}
 	}
-	if out := m.run("proxy-status"); strings.Count(out, "SYNCED") < 20 || strings.Contains(out, "NACK") {
+	if out := m.run("proxy-status", "-v"); strings.Count(out, "SYNCED") < 20 || strings.Contains(out, "NACK") {
 		t.Errorf("proxy-status:\n%s", out)
 	}
 	for _, cmd := range [][]string{{"ps"}, {"logs", "productpage-v1"}, {"logs", "productpage-v1", "-c", "proxy"}, {"status"}, {"get", "vs,dr,gw,svc", "-A"}, {"version"}, {"completion", "bash"}} {

@@ -227,7 +227,7 @@ func TestWalksWithEnvoy(t *testing.T) {
 	walkShifting(m)
 	m.sample("bookinfo/virtual-service-reviews-test-v2.yaml")
 	walkFaults(m)
-	if out := m.run("proxy-status"); strings.Contains(out, "NACK") || strings.Contains(out, "ERROR") || !strings.Contains(out, "SYNCED") {
+	if out := m.run("proxy-status", "-v"); strings.Contains(out, "NACK") || strings.Contains(out, "ERROR") || !strings.Contains(out, "SYNCED") {
 		t.Errorf("proxy-status:\n%s", out)
 	}
 	// Envoy's own account of its configuration reads like our proxy's.
