@@ -101,7 +101,7 @@ func (k *Keeper) read(ctx context.Context) (*Issuer, error) {
 	if data != nil {
 		i, err := ParseIssuer(data, now)
 		if err != nil {
-			return nil, fmt.Errorf("Secret %s: %w", PluggedSecret, err) //nolint:staticcheck // a kind's name
+			return nil, fmt.Errorf("the Secret %s: %w", PluggedSecret, err)
 		}
 		return i, nil
 	}
@@ -115,7 +115,7 @@ func (k *Keeper) read(ctx context.Context) (*Issuer, error) {
 	}
 	i, err := ParseIssuer(data, now)
 	if err != nil {
-		return nil, fmt.Errorf("Secret %s: %w", SelfSecret, err) //nolint:staticcheck // a kind's name
+		return nil, fmt.Errorf("the Secret %s: %w", SelfSecret, err)
 	}
 	return i, nil
 }
@@ -137,7 +137,7 @@ func (k *Keeper) create(ctx context.Context, now time.Time) (data map[string][]b
 		return data, err
 	}
 	if data, err = k.secrets.Secret(ctx, SelfSecret); err == nil && data == nil {
-		err = fmt.Errorf("Secret %s vanished while it was made", SelfSecret) //nolint:staticcheck // a kind's name
+		err = fmt.Errorf("the Secret %s vanished while it was made", SelfSecret)
 	}
 	return data, err
 }
@@ -167,7 +167,7 @@ func (k *Keeper) Reload(ctx context.Context) error {
 	if err == nil {
 		old := k.authority.Issuer()
 		if !old.SelfSigned() && issuer.SelfSigned() {
-			err = fmt.Errorf("Secret %s is gone; its keys act until the control plane restarts, and then the mesh's own root would: bring the Secret back, or rotate the root first", PluggedSecret) //nolint:staticcheck // a kind's name
+			err = fmt.Errorf("the Secret %s is gone; its keys act until the control plane restarts, and then the mesh's own root would: bring the Secret back, or rotate the root first", PluggedSecret)
 		} else if issuer.Same(old) {
 			return nil
 		}

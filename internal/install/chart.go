@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	helmvalues "helm.sh/helm/v4/pkg/chart/common/util"
@@ -65,15 +64,6 @@ func loadChart(name string) (*chartv2.Chart, error) {
 	}
 	return c, nil
 }
-
-// chartVersion is the version of the charts, which is that of what they install.
-var chartVersion = sync.OnceValues(func() (string, error) {
-	c, err := loadChart(chartControlPlane)
-	if err != nil {
-		return "", err
-	}
-	return c.Metadata.Version, nil
-})
 
 // Render gives the objects of a release in the order in which Helm installs
 // them. Values that the chart's schema does not know are an error that names
