@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/status"
 
 	"github.com/lateen-mesh/lateen/internal/agent/sidecar"
 	"github.com/lateen-mesh/lateen/internal/wire"
@@ -92,17 +91,7 @@ func (p *podRelay) delta(r *relay, down deltaDown) error {
 	}()
 	err = d.copyDown()
 	cancel()
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	select {
-	case cause := <-sent:
-		if cause != nil && status.Code(err) == codes.Canceled {
-			return cause
-		}
-	default:
-	}
-	return err
+	return endOf(err, sent)
 }
 
 // deltaRelay is one incremental stream between Envoy and control plane.

@@ -94,6 +94,12 @@ func pass[Req, Resp any](r *relay, down grpc.BidiStreamingServer[Req, Resp],
 	}()
 	err = copyDown(up, down)
 	cancel()
+	return endOf(err, sent)
+}
+
+// endOf is how a relayed stream ended: err came from the direction that was read to
+// its end, and sent tells of the other, whose failure may have been the cause.
+func endOf(err error, sent <-chan error) error {
 	if errors.Is(err, io.EOF) {
 		return nil
 	}

@@ -37,27 +37,6 @@ func Ours(objs []*api.Object, o Options) []*api.Object {
 	return out
 }
 
-// Credentials lists the Secrets, as namespace and name, that listeners of our Gateways
-// name and may use: what a control plane must read beside those of Istio's Gateways.
-func Credentials(objs []*api.Object, o Options) [][2]string {
-	x := newIndex(objs, &o)
-	var out [][2]string
-	for _, obj := range Ours(objs, o) {
-		for _, l := range obj.Spec.(*gatewayv1.Gateway).Spec.Listeners {
-			if l.TLS == nil {
-				continue
-			}
-			for i := range l.TLS.CertificateRefs {
-				if at, bad := x.certificateRef(obj.Meta.Namespace, &l.TLS.CertificateRefs[i]); bad.ok() {
-					out = append(out, [2]string{at.namespace, at.name})
-				}
-			}
-		}
-	}
-	slices.SortFunc(out, func(a, b [2]string) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
-	return slices.Compact(out)
-}
-
 // gateway reads a Gateway; those of other classes and revisions are not ours to judge.
 func (r *reader) gateway(o *api.Object, in *gatewayv1.Gateway) {
 	if r.classes[string(in.Spec.GatewayClassName)] == "" {
