@@ -90,12 +90,18 @@ func (c *call) attribute(err error) error {
 		return err
 	}
 	switch rep.Reason.Code {
-	case stream.ConnectFailure, stream.ConnectTimeout, stream.UpstreamTLS, stream.NoHealthyUpstream, stream.UpstreamOverflow:
-		if c.s.Upstream.Attempts <= 1 {
-			rep.Headers = append(rep.Headers, [2]string{fieldDelivery.String(), "none"})
-		}
+	case stream.ConnectFailure:
+		c.tellDelivery(rep, deliveredNone)
+	case stream.ConnectTimeout, stream.UpstreamTLS, stream.NoHealthyUpstream, stream.UpstreamOverflow:
+		c.tellDelivery(rep, deliveredRefused)
 	}
 	return err
+}
+
+func (c *call) tellDelivery(rep *stream.Reply, word string) {
+	if c.s.Upstream.Attempts <= 1 {
+		rep.Headers = append(rep.Headers, [2]string{fieldDelivery.String(), word})
+	}
 }
 
 // finish ends the last try and gives everything back but memory. It is called by
@@ -111,10 +117,7 @@ func (c *call) finish(r stream.Reason) {
 	}
 	c.upload.halt(r)
 	c.s.Upstream.BytesSent = c.upload.bytes
-	if c.retry {
-		c.cluster.EndRetry(c.tried.Priority)
-		c.retry = false
-	}
+	c.releaseRetry()
 }
 
 // endExchange gives the connection back after an answer that was passed on.

@@ -23,6 +23,7 @@ type call struct {
 	cluster  *upstream.Handle
 	tried    upstream.Tried
 	policy   policy
+	patience patience
 	limits   limits
 	src      format.Source
 	scratch  []byte
@@ -36,6 +37,8 @@ type call struct {
 	cut   *stream.Reason // why it was cut short
 	done  bool           // no try is under way
 	retry bool           // a place in the retry budget is held
+
+	counted bool // the route's time-out runs since before the first try; fixed from then on
 
 	upload  upload
 	shadows []*shadow // mirrors that wait for the body
@@ -89,7 +92,7 @@ func (c *call) Recycle() {
 	c.upload.reset()
 	c.trailers.Reset()
 	c.s, c.route, c.dest, c.cluster, c.ex, c.body, c.cookie, c.cut, c.shadows = nil, nil, nil, nil, nil, nil, nil, nil, nil
-	c.lease, c.src, c.policy = upstream.Lease{}, format.Source{}, policy{}
+	c.lease, c.src, c.policy, c.patience = upstream.Lease{}, format.Source{}, policy{}, patience{}
 	c.r.calls.Put(c)
 }
 
@@ -164,6 +167,14 @@ func (c *call) limitText(code stream.Code) string {
 	return "the maximum duration of " + c.limits.max.String()
 }
 
+// countRoute starts the route's time-out where the request is complete already: it
+// counts from there, whether or not there is a connection yet.
+func (c *call) countRoute() {
+	if c.counted = c.upload.whole && c.limits.route > 0; c.counted {
+		c.routeTimer.Arm(c.limits.route)
+	}
+}
+
 // uploaded is called when the last byte of the request was sent (or is about to be
 // with the head): Envoy's time-outs count from there.
 func (c *call) uploaded() {
@@ -173,7 +184,7 @@ func (c *call) uploaded() {
 	c.sent, c.sentAt = true, now
 	headed := c.headed
 	c.mu.Unlock()
-	if c.limits.route > 0 && !again {
+	if c.limits.route > 0 && !again && !c.counted {
 		c.routeTimer.Arm(c.limits.route)
 	}
 	if c.limits.try > 0 && !headed {

@@ -79,6 +79,7 @@ type world struct {
 	dials    int             // guarded by mu
 	requests []*http.Request // guarded by mu
 	deaf     bool            // connections do not tell that the endpoint closed them
+	stall    bool            // connections are never made
 	serve    func(addr netip.AddrPort, n int) (endpoint, error)
 }
 
@@ -149,6 +150,9 @@ func (w *world) dial(ctx context.Context, d upstream.Dialing) (rawio.Transport, 
 	w.dials++
 	n := w.dials
 	w.mu.Unlock()
+	if w.stall {
+		return nil, stalled(ctx)
+	}
 	e, err := w.serve(d.Remote, n)
 	if err != nil {
 		return nil, err

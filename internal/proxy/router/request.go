@@ -24,6 +24,13 @@ var (
 	fieldDelivery = stream.N("x-lateen-delivery")
 )
 
+// Values of x-lateen-delivery: nobody listens, so that the request may be repeated
+// for a moment; or the proxy itself did not take it, as under overload.
+const (
+	deliveredNone    = "none"
+	deliveredRefused = "refused"
+)
+
 // prepare makes the request what the destination shall see, and reads the limits.
 func (c *call) prepare() error {
 	c.readLimits()

@@ -36,8 +36,20 @@ func (c *call) retryAnswer(resp *stream.Response) bool {
 // peerSaysUnsent reads the word of the peer's proxy that its application never saw
 // the request.
 func (c *call) peerSaysUnsent(resp *stream.Response) bool {
-	tls := c.s.Upstream.TLS
-	return tls != nil && tls.Mutual && resp.Has(fieldDelivery)
+	return c.peerDelivery(resp) != nil
+}
+
+// peerFoundNobody reads the word of the peer's proxy that its application does not
+// listen.
+func (c *call) peerFoundNobody(resp *stream.Response) bool {
+	return string(c.peerDelivery(resp)) == deliveredNone
+}
+
+func (c *call) peerDelivery(resp *stream.Response) []byte {
+	if tls := c.s.Upstream.TLS; resp.Status < 500 || tls == nil || !tls.Mutual {
+		return nil
+	}
+	return resp.Get(fieldDelivery)
 }
 
 // another takes one retry from the policy and the budget.
@@ -55,10 +67,7 @@ func (c *call) another() bool {
 	case !c.requestsRetriable():
 		return false
 	}
-	if c.retry {
-		c.cluster.EndRetry(c.tried.Priority)
-		c.retry = false
-	}
+	c.releaseRetry()
 	if !c.cluster.StartRetry(c.tried.Priority) {
 		return false
 	}
@@ -105,6 +114,11 @@ func (c *call) backOff() error {
 	n := c.policy.total - c.policy.left
 	d := c.policy.backOff(n, c.r.o.Rand())
 	c.nextTry()
+	return c.sleep(d)
+}
+
+// sleep waits. An error is the reason with which the exchange was given up.
+func (c *call) sleep(d time.Duration) error {
 	w := sleeper{woken: make(chan stream.Reason, 1)}
 	c.Enter(w)
 	defer c.Enter(nil)

@@ -9,8 +9,10 @@
 // Retries differ from Envoy's on purpose: a request that may have been delivered
 // is only sent again if its method is idempotent (RFC 9110 §9.2.2), whatever the
 // policy says, and one that was provably not delivered on a kept connection is
-// sent again without a policy. Options.RetryUnsafe gives Envoy's result for the
-// first.
+// sent again without a policy. What found nobody at its endpoint is tried again for
+// a moment beyond its policy's retries, until the endpoints' news are there.
+// Options.RetryUnsafe and Options.Patience give Envoy's results for the first and
+// the last.
 package router
 
 import (
@@ -46,6 +48,10 @@ type Options struct {
 	// RetryUnsafe sends requests again that may have been delivered though their
 	// method is not idempotent, where the policy's conditions say so: as Envoy does.
 	RetryUnsafe bool
+	// Patience is for how long a request that was provably not delivered is tried
+	// again, with growing pauses, when the retries of its policy are used up; 0:
+	// DefaultPatience, negative: not at all, as Envoy does.
+	Patience time.Duration
 }
 
 // Name and type of the filter in configuration.
@@ -72,6 +78,9 @@ func NewBuilder(o Options) config.FilterBuilder {
 	}
 	if o.Replay <= 0 {
 		o.Replay = DefaultReplay
+	}
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
 	}
 	return &builder{o}
 }

@@ -26,20 +26,22 @@ func (c *call) run() (*stream.Response, error) {
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
+	c.countRoute()
 	c.s.Enter(c)
 	for silent := 0; ; {
 		c.s.Upstream.Attempts++
 		c.countAttempt()
 		resp, f := c.try()
 		if f == nil {
-			if c.retryAnswer(resp) {
-				c.discard(resp)
-				if err := c.backOff(); err != nil {
-					return nil, c.fail(err)
-				}
-				continue
+			pause := c.afterAnswer(resp)
+			if pause == nil {
+				return c.deliver(resp)
 			}
-			return c.deliver(resp)
+			c.discard(resp)
+			if err := pause(c); err != nil {
+				return nil, c.fail(err)
+			}
+			continue
 		}
 		if f.stale && f.delivery != stream.Maybe && silent < maxSilent && c.upload.replayable() && !c.given() {
 			silent++
@@ -47,13 +49,45 @@ func (c *call) run() (*stream.Response, error) {
 			c.nextTry()
 			continue
 		}
-		if !c.retryFailure(f) {
+		pause := c.afterFailure(f)
+		if pause == nil {
 			return nil, c.fail(f.err)
 		}
-		if err := c.backOff(); err != nil {
+		if err := pause(c); err != nil {
 			return nil, c.fail(err)
 		}
 	}
+}
+
+// afterAnswer says how to wait for another try after an answer; nil passes it on.
+func (c *call) afterAnswer(resp *stream.Response) func(*call) error {
+	nobody := c.peerFoundNobody(resp)
+	if nobody {
+		c.undelivered()
+	}
+	switch {
+	case c.retryAnswer(resp):
+		return (*call).backOff
+	case nobody && c.waits():
+		return (*call).wait
+	}
+	return nil
+}
+
+// afterFailure says how to wait for another try after one without an answer; nil
+// ends the exchange.
+func (c *call) afterFailure(f *failure) func(*call) error {
+	gone := c.gone(f)
+	if gone {
+		c.undelivered()
+	}
+	switch {
+	case c.retryFailure(f):
+		return (*call).backOff
+	case gone && c.waits():
+		return (*call).wait
+	}
+	return nil
 }
 
 // given reports that the exchange was given up as a whole.
