@@ -32,16 +32,12 @@ func BuildImages(ctx context.Context, c *cluster.Cluster) (Images, error) {
 	}
 	images := builtImages(c, root)
 	out := filepath.Dir(images.Archive)
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return Images{}, err
-	}
-	build := func(dir string, packages ...string) error {
-		cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", out + "/"}, packages...)...)
-		cmd.Dir = filepath.Join(root, dir)
-		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-		return quietly(cmd)
-	}
-	if err := errors.Join(build(".", "./cmd/lateen", "./cmd/lateen-proxy"), build("test", "./kube/guest/load"), build("tools", "./image")); err != nil {
+	err = errors.Join(
+		build(ctx, root, out, "./cmd/lateen", "./cmd/lateen-proxy"),
+		build(ctx, filepath.Join(root, "test"), out, "./kube/guest/load"),
+		build(ctx, filepath.Join(root, "tools"), out, "./image"),
+	)
+	if err != nil {
 		return images, err
 	}
 	args := []string{"-bin", out, "-samples", "-test-samples", "-curl", "/usr/bin/curl", "-add", "load=" + filepath.Join(out, "load"), "-o", images.Archive}
@@ -49,6 +45,17 @@ func BuildImages(ctx context.Context, c *cluster.Cluster) (Images, error) {
 		args = append(args, "-envoy", envoyPath(root))
 	}
 	return images, quietly(exec.CommandContext(ctx, filepath.Join(out, "image"), args...))
+}
+
+// build puts the static binaries of packages of a module's folder into out.
+func build(ctx context.Context, dir, out string, packages ...string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", out + "/"}, packages...)...)
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	return quietly(cmd)
 }
 
 // builtImages says where BuildImages puts what it makes.

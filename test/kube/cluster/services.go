@@ -39,6 +39,24 @@ func (c *Cluster) Import(ctx context.Context, archive string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.ImportMore(ctx, archive); err != nil {
+		return err
+	}
+	// What a test loaded is what a node that joins later needs too.
+	os.Remove(c.loaded())
+	if err := os.Link(archive, c.loaded()); err != nil {
+		c.o.Log("nodes that join later will not have these images: %v", err)
+	}
+	return nil
+}
+
+// ImportMore puts further images on every node that runs. Nodes that join later
+// do not get them.
+func (c *Cluster) ImportMore(ctx context.Context, archive string) error {
+	archive, err := filepath.Abs(archive)
+	if err != nil {
+		return err
+	}
 	for n := 1; n <= maxNodes; n++ {
 		m := c.machine(n)
 		if !m.running() {
@@ -46,13 +64,6 @@ func (c *Cluster) Import(ctx context.Context, archive string) error {
 		}
 		if err := m.importImages(ctx, archive); err != nil {
 			return fmt.Errorf("images for %s: %w", m.node, err)
-		}
-		// What a test loaded is what a node that joins later needs too.
-		if n == 1 {
-			os.Remove(c.loaded())
-			if err := os.Link(archive, c.loaded()); err != nil {
-				c.o.Log("nodes that join later will not have these images: %v", err)
-			}
 		}
 	}
 	return nil
