@@ -59,7 +59,7 @@ func (c *compiler) targetPort(port uint16) uint16 {
 }
 
 func (c *compiler) httpPort(port uint16, servers []openServer) {
-	l := ir.Listener{Port: port, App: ir.HTTP, Table: "http." + strconv.Itoa(int(port))}
+	l := ir.Listener{Port: port, Table: "http." + strconv.Itoa(int(port))}
 	for i := range servers {
 		s := &servers[i]
 		l.Origins = append(l.Origins, s.Origin)
@@ -71,8 +71,8 @@ func (c *compiler) httpPort(port uint16, servers []openServer) {
 // tlsPort opens a port whose servers end TLS, one route table for each. A server
 // without a usable credential stays closed; mesh.Build says so.
 func (c *compiler) tlsPort(port uint16, servers []openServer) {
-	l := ir.Listener{Port: port, App: ir.HTTP}
-	var tables []*ir.Table // as l.TLS
+	l := ir.Listener{Port: port}
+	var tables []*ir.Table // as l.Chains
 	taken := map[string]*openServer{}
 	for i := range servers {
 		s := &servers[i]
@@ -85,8 +85,8 @@ func (c *compiler) tlsPort(port uint16, servers []openServer) {
 				"a workload with the gateway's labels runs as the account %s, and the certificate is for the account %s: it does not get it", c.node.ServiceAccount, s.CredentialAccount)
 			continue
 		}
-		t := ir.Terminated{
-			Secret:  secretName(s.Server),
+		t := ir.Chain{
+			TLS:     &ir.ServerTLS{Secrets: []string{secretName(s.Server)}},
 			Table:   strings.Join([]string{"https", strconv.Itoa(int(s.Port)), s.PortName, s.gateway.Name, s.gateway.Namespace}, "."),
 			Origins: []verdict.Origin{s.Origin},
 		}
@@ -101,17 +101,17 @@ func (c *compiler) tlsPort(port uint16, servers []openServer) {
 		if len(t.ServerNames) == 0 {
 			continue
 		}
-		l.TLS = append(l.TLS, t)
+		l.Chains = append(l.Chains, t)
 		l.Origins = append(l.Origins, s.Origin)
 		table := c.gatewayTable(t.Table, servers[i:i+1])
 		tables = append(tables, &table)
-		c.secret(t.Secret, sec)
+		c.secret(secretName(s.Server), sec)
 	}
-	misdirected(l.TLS, tables)
+	misdirected(l.Chains, tables)
 	for _, t := range tables {
 		c.out.Tables = append(c.out.Tables, *t)
 	}
-	if len(l.TLS) > 0 {
+	if len(l.Chains) > 0 {
 		c.out.Outbound = append(c.out.Outbound, l)
 	}
 }

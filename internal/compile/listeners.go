@@ -46,7 +46,7 @@ func closest(s *mesh.Server, host string) int {
 // others. A client may send such requests over a connection that it has, where one
 // certificate is good for both (RFC 9110 section 7.4, RFC 9113 section 9.1.1); what
 // the right server demands would be passed by.
-func misdirected(servers []ir.Terminated, tables []*ir.Table) {
+func misdirected(servers []ir.Chain, tables []*ir.Table) {
 	added := make([][]ir.VirtualHost, len(tables))
 	for i, t := range tables {
 		have := map[string]bool{}

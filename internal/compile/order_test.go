@@ -126,7 +126,9 @@ func TestReferences(t *testing.T) {
 		}
 		for i := range p.Outbound {
 			l := &p.Outbound[i]
-			check("listener", l.TCP)
+			for j := range l.Chains {
+				check("listener", l.Chains[j].To)
+			}
 			for _, name := range append([]string{l.Table}, terminatedTables(l)...) {
 				if name != "" && !tables[name] {
 					t.Errorf("a listener names the table %s, which is not there", name)
@@ -138,8 +140,8 @@ func TestReferences(t *testing.T) {
 
 func terminatedTables(l *ir.Listener) []string {
 	var out []string
-	for i := range l.TLS {
-		out = append(out, l.TLS[i].Table)
+	for i := range l.Chains {
+		out = append(out, l.Chains[i].Table)
 	}
 	return out
 }

@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
-	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
@@ -43,7 +42,7 @@ func (c *compiler) outbound() {
 		t.Hosts = append(t.Hosts, c.others())
 		c.out.Tables = append(c.out.Tables, *t)
 		c.out.Outbound = append(c.out.Outbound, ir.Listener{
-			Port: number, Addr: c.bindAddr(), App: ir.HTTP, Table: t.Name, Origins: origins[number],
+			Port: number, Addr: c.bindAddr(), Table: t.Name, Origins: origins[number],
 		})
 	}
 }
@@ -54,96 +53,4 @@ func (c *compiler) bindAddr() netip.Addr {
 		return netip.Addr{}
 	}
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-}
-
-// connections opens a port whose connections are relayed, or told apart by their
-// first bytes: at the service's address, or at each endpoint of a headless one.
-func (c *compiler) connections(h *mesh.Host, p *mesh.Port, app ir.App) {
-	if !c.out.Redirected {
-		c.say(h.Service.Origin, verdict.Unsupported, verdict.Ref{},
-			"without redirection a sidecar serves HTTP ports only: port %d of %s is called directly", p.Number, h.Name)
-		return
-	}
-	l := ir.Listener{Port: p.Number, Addr: h.Addr, App: app, Origins: []verdict.Origin{h.Service.Origin}}
-	l.TCP, l.Label, l.Rule = c.tcpRoute(h, p)
-	if app == ir.Sniffed {
-		l.Table = h.Name + ":" + strconv.Itoa(int(p.Number))
-		c.out.Tables = append(c.out.Tables, ir.Table{Name: l.Table, Hosts: []ir.VirtualHost{c.anyDomain(h, p)}})
-	}
-	if !h.Service.Headless() {
-		if h.Addr.IsValid() {
-			c.out.Outbound = append(c.out.Outbound, l)
-		}
-		return
-	}
-	for _, e := range p.Endpoints {
-		if e.Addr.Addr() == c.node.addr() {
-			continue // a workload's call to itself does not go through its proxy
-		}
-		l.Addr, l.Port = e.Addr.Addr(), e.Addr.Port()
-		if !c.opened(l.Addr, l.Port) {
-			c.out.Outbound = append(c.out.Outbound, l)
-		}
-	}
-}
-
-func (c *compiler) opened(addr netip.Addr, port uint16) bool {
-	for i := range c.out.Outbound {
-		if c.out.Outbound[i].Addr == addr && c.out.Outbound[i].Port == port {
-			return true
-		}
-	}
-	return false
-}
-
-// tcpRoute is where connections to a port go: by the first rule that matches, else
-// to the port itself. A rule that cannot act closes connections: where they went
-// before is not what its author wants.
-func (c *compiler) tcpRoute(h *mesh.Host, p *mesh.Port) (list []ir.WeightedCluster, label string, rule verdict.Origin) {
-	for _, set := range c.snap.Routes(c.node.Namespace, h.Name) {
-		for i := range set.TCP {
-			r := &set.TCP[i]
-			if !c.tcpMatches(r, set, p.Number) {
-				continue
-			}
-			list = c.tcpDestinations(r, p.Number)
-			label = set.Name + "." + set.Namespace
-			if len(list) == 1 {
-				label = list[0].Cluster.String()
-			}
-			return list, label, r.Origin
-		}
-	}
-	key := ir.Key{Direction: ir.OutboundTo, Port: p.Number, Host: h.Name}
-	return []ir.WeightedCluster{{Cluster: key, Weight: 100}}, key.String(), verdict.Origin{}
-}
-
-func (c *compiler) tcpMatches(r *mesh.TCPRule, set *mesh.RouteSet, port uint16) bool {
-	for i := range r.Matches {
-		m := &r.Matches[i]
-		if (m.Port == 0 || m.Port == port) && c.meant(m.SourceLabels, m.SourceNamespace, m.Gateways, set, mesh.MeshGateway) {
-			return true
-		}
-	}
-	return len(r.Matches) == 0
-}
-
-func (c *compiler) tcpDestinations(r *mesh.TCPRule, called uint16) []ir.WeightedCluster {
-	var out []ir.WeightedCluster
-	for i := range r.Destinations {
-		d := &r.Destinations[i]
-		if d.Weight == 0 || r.Invalid != "" {
-			continue
-		}
-		t, missing := c.snap.Resolve(d, c.client, called)
-		if missing != nil {
-			c.waits(d, missing)
-			continue
-		}
-		out = append(out, ir.WeightedCluster{Cluster: targetKey(&t), Weight: d.Weight})
-	}
-	if len(out) == 0 {
-		out = []ir.WeightedCluster{{Cluster: ir.Key{Direction: ir.BlackHole}, Weight: 100}}
-	}
-	return out
 }

@@ -35,7 +35,9 @@ func (c *compiler) led() {
 		}
 	}
 	for i := range c.out.Outbound {
-		name(c.out.Outbound[i].TCP)
+		for j := range c.out.Outbound[i].Chains {
+			name(c.out.Outbound[i].Chains[j].To)
+		}
 	}
 	for i := range c.out.Tables {
 		for _, h := range c.out.Tables[i].Hosts {

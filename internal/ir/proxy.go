@@ -94,28 +94,36 @@ type ServiceRef struct {
 type Listener struct {
 	Port uint16
 	Addr netip.Addr // invalid: any address
-	App  App
-	// Table names the route table for HTTP and sniffed connections.
+	// Table names the route table of what is HTTP; "": requests are not read.
 	Table string
-	// Label names the listener's TCP traffic in statistics: the cluster, or the rule
-	// set that chose among several ("mongo.default").
-	Label string
-	// TCP lists where other connections go; empty with App HTTP, which lets what is
-	// not HTTP pass through.
-	TCP []WeightedCluster
-	// TLS holds the server names and certificates of a gateway's port. Its entries
-	// replace Table and TCP above.
-	TLS     []Terminated
-	Rule    verdict.Origin // the rule that chose TCP; zero for the default
+	// Chains take the connections that they match, the most specific match first. One
+	// that matches everything takes what is neither HTTP, where Table is set, nor of
+	// another chain; a sidecar lets what is left over pass through, and a gateway
+	// closes it.
+	Chains  []Chain
 	Origins []verdict.Origin
 }
 
-// Terminated is one group of server names whose TLS ends at a gateway.
-type Terminated struct {
-	ServerNames []string // empty or "*": any
-	Secret      string   // name of the credential
-	Table       string
-	Origins     []verdict.Origin
+// Chain takes some of a port's connections: it relays them (To), or reads requests
+// (Table), after it has ended TLS or as they come.
+type Chain struct {
+	// ServerNames are those of TLS, exact or "*.suffix". Empty or with "*": any, and at
+	// a sidecar what is not TLS, too.
+	ServerNames []string
+	Subnets     []netip.Prefix // of the destination; empty: any
+	TLS         *ServerTLS     // nil: TLS passes through
+	Table       string         // the route table for requests; "" where To is set
+	To          []WeightedCluster
+	// Label names relayed connections in statistics: the cluster, or the rule set that
+	// chose among several ("mongo.default").
+	Label   string
+	Rule    verdict.Origin // the rule that chose To; zero for the default
+	Origins []verdict.Origin
+}
+
+// ServerTLS is TLS that ends at a gateway.
+type ServerTLS struct {
+	Secrets []string // names of the credentials
 }
 
 // Secret is a gateway's credential.

@@ -36,6 +36,9 @@ var isRead = set(
 	"HTTPMirrorPolicy.destination", "HTTPMirrorPolicy.percentage",
 	"TCPRoute.match", "TCPRoute.route", "RouteDestination.destination", "RouteDestination.weight",
 	"L4MatchAttributes.port", "L4MatchAttributes.source_labels", "L4MatchAttributes.source_namespace", "L4MatchAttributes.gateways",
+	"L4MatchAttributes.destination_subnets",
+	"VirtualService.tls", "TLSRoute.match", "TLSRoute.route", "TLSMatchAttributes.sni_hosts", "TLSMatchAttributes.destination_subnets",
+	"TLSMatchAttributes.port", "TLSMatchAttributes.source_labels", "TLSMatchAttributes.gateways", "TLSMatchAttributes.source_namespace",
 
 	"DestinationRule.host", "DestinationRule.traffic_policy", "DestinationRule.subsets", "DestinationRule.export_to", "DestinationRule.workload_selector",
 	"Subset.name", "Subset.labels", "Subset.traffic_policy",
@@ -69,13 +72,11 @@ var isRead = set(
 
 // notRead is read only after initialisation.
 var notRead = map[string]reason{
-	"VirtualService.tls":                                  {verdict.Unsupported, "rules by server name are not supported yet: connections go to the host that was dialled"},
 	"HTTPRoute.cors_policy":                               notYet("CORS policies"),
 	"HTTPMatchRequest.stat_prefix":                        notYet("statistics prefixes"),
 	"HTTPRetry.retry_remote_localities":                   notYet("retries in other localities"),
 	"HTTPFaultInjection.Delay.exponential_delay":          {verdict.NotActedOn, "exponential delays are not implemented by Istio either; use fixedDelay"},
 	"HTTPFaultInjection.Abort.http2_error":                {verdict.NotActedOn, "http2Error is not implemented by Istio either; use httpStatus or grpcStatus"},
-	"L4MatchAttributes.destination_subnets":               notYet("matches of TCP rules by address"),
 	"L4MatchAttributes.source_subnet":                     {verdict.NotActedOn, "sourceSubnet is not implemented by Istio either"},
 	"TrafficPolicy.tunnel":                                notYet("tunnels"),
 	"TrafficPolicy.proxy_protocol":                        notYet("the PROXY protocol"),

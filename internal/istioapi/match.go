@@ -41,7 +41,11 @@ func (c *ruleReader) httpMatch(at verdict.Origin, in *networking.HTTPMatchReques
 
 func (c *ruleReader) unusable(bad *bool, at verdict.Origin, msg string) {
 	*bad = true
-	c.say(at, verdict.Invalid, "%s; the match takes no request", msg)
+	effect := "the match takes no request"
+	if c.relays {
+		effect = "the match takes no connection"
+	}
+	c.say(at, verdict.Invalid, "%s; %s", msg, effect)
 }
 
 // stringMatch reads one comparison; nil where none is written. Without a kind the

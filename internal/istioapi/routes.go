@@ -28,6 +28,10 @@ func (r *reader) virtualService(o *api.Object, meta mesh.Meta, vs *networking.Vi
 	for i, in := range vs.Http {
 		set.HTTP = append(set.HTTP, c.httpRule(spec.At(index("http", i)), in))
 	}
+	c = &ruleReader{reader: r, namespace: ns, relays: true}
+	for i, in := range vs.Tls {
+		set.TLS = append(set.TLS, c.tlsRule(spec.At(index("tls", i)), &set, in))
+	}
 	for i, in := range vs.Tcp {
 		set.TCP = append(set.TCP, c.tcpRule(spec.At(index("tcp", i)), in))
 	}
@@ -38,12 +42,17 @@ func (r *reader) virtualService(o *api.Object, meta mesh.Meta, vs *networking.Vi
 type ruleReader struct {
 	*reader
 	namespace string
+	relays    bool // the rule at hand is for connections
 }
 
 // invalid records why a rule cannot act. The first reason stays: it is what the
 // rule answers.
 func (c *ruleReader) invalid(reason *string, at verdict.Origin, code verdict.Code, msg string) {
-	c.say(at, code, "%s; the route answers 500", msg)
+	effect := "the route answers 500"
+	if c.relays {
+		effect = "the rule's connections are closed"
+	}
+	c.say(at, code, "%s; %s", msg, effect)
 	if *reason == "" {
 		*reason = at.Path + ": " + msg
 	}
@@ -148,29 +157,6 @@ func (c *ruleReader) destination(reason *string, at verdict.Origin, in *networki
 	} else {
 		out.Port = uint16(p)
 	}
-	return out
-}
-
-func (c *ruleReader) tcpRule(at verdict.Origin, in *networking.TCPRoute) mesh.TCPRule {
-	out := mesh.TCPRule{Origin: at}
-	for _, m := range in.Match {
-		out.Matches = append(out.Matches, mesh.TCPMatch{
-			Port:            uint16(min(m.Port, 65535)),
-			SourceLabels:    m.SourceLabels,
-			SourceNamespace: m.SourceNamespace,
-			Gateways:        gatewayNames(m.Gateways, c.namespace),
-		})
-	}
-	weights := make([]int32, len(in.Route))
-	for i, d := range in.Route {
-		weights[i] = d.Weight
-		out.Destinations = append(out.Destinations, c.destination(&out.Invalid, at.At(index("route", i)), d.Destination))
-	}
-	if len(in.Route) == 0 {
-		c.invalid(&out.Invalid, at, verdict.Invalid, "the rule has no route")
-		return out
-	}
-	c.weigh(&out.Invalid, at, weights, out.Destinations)
 	return out
 }
 

@@ -52,9 +52,11 @@ func (s *Snapshot) checkRoutes(v *verdicts, r *RouteSet) {
 			s.checkDestination(v, &rule.Mirrors[j].Destination, client)
 		}
 	}
-	for i := range r.TCP {
-		for j := range r.TCP[i].Destinations {
-			s.checkDestination(v, &r.TCP[i].Destinations[j], client)
+	for _, list := range [][]ConnRule{r.TLS, r.TCP} {
+		for i := range list {
+			for j := range list[i].Destinations {
+				s.checkDestination(v, &list[i].Destinations[j], client)
+			}
 		}
 	}
 }

@@ -93,7 +93,8 @@ type RouteSet struct {
 	// Port limits ranked rules on sidecars to one port of the service; 0: all ports.
 	Port uint16
 	HTTP []HTTPRule
-	TCP  []TCPRule
+	TLS  []ConnRule // for ports that carry TLS, by the client's server name
+	TCP  []ConnRule // for ports that carry neither HTTP nor TLS
 }
 
 // HTTPRule is one rule: what it matches and what happens then. A rule with
@@ -255,22 +256,6 @@ type Header struct{ Name, Value string }
 
 // IsZero reports whether o changes nothing.
 func (o HeaderOps) IsZero() bool { return len(o.Set)+len(o.Add)+len(o.Remove) == 0 }
-
-// TCPRule is one rule for connections.
-type TCPRule struct {
-	Origin       verdict.Origin
-	Matches      []TCPMatch
-	Destinations []Destination
-	Invalid      string
-}
-
-// TCPMatch holds conditions that must all be met.
-type TCPMatch struct {
-	Port            uint16
-	SourceLabels    map[string]string
-	SourceNamespace string
-	Gateways        []string
-}
 
 // HostPolicy says how a host is called (Istio's DestinationRule).
 type HostPolicy struct {

@@ -1,6 +1,8 @@
 package build
 
 import (
+	"net/netip"
+	"slices"
 	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -69,27 +71,100 @@ func (b *builder) outboundListener(l *ir.Listener) *listenerv3.Listener {
 	if b.p.Redirected {
 		out.BindToPort = wrapperspb.Bool(false)
 	}
-	chain := &listenerv3.FilterChain{TransportSocketConnectTimeout: durationpb.New(connectTimeout)}
 	prefix := "outbound_" + out.Name + ";"
 	switch {
-	case !l.App.HTTPish() && l.App != ir.Sniffed:
-		chain.Filters = b.relay(l.Label, l.TCP)
-		chain.Metadata = ruleMetadata(l.Rule.Ref, "")
-		out.FilterChains = []*listenerv3.FilterChain{chain}
-		return out
-	case !b.p.Redirected:
-		chain.Filters = []*listenerv3.Filter{httpManager(b.outboundManager(prefix, l.Table))}
-		out.FilterChains = []*listenerv3.FilterChain{chain}
-		return out
+	case l.Table != "" && !b.p.Redirected:
+		out.FilterChains = []*listenerv3.FilterChain{b.chainOf(httpManager(b.outboundManager(prefix, l.Table)))}
+	case l.Table == "" && len(l.Chains) == 1 && catchAll(&l.Chains[0]):
+		out.FilterChains = []*listenerv3.FilterChain{b.relayChain(&l.Chains[0])}
+	default:
+		b.toldApart(out, l, prefix)
 	}
-	chain.FilterChainMatch = &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer", ApplicationProtocols: plainHTTP}
-	chain.Filters = []*listenerv3.Filter{httpManager(b.outboundManager(prefix, l.Table))}
-	out.FilterChains = []*listenerv3.FilterChain{chain}
-	out.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: b.relayTo(ir.PassthroughTo)}
-	if len(l.TCP) > 0 {
-		out.DefaultFilterChain.Filters = b.relay(l.Label, l.TCP)
+	return out
+}
+
+// toldApart gives a listener the chains between which first bytes, server names and
+// destinations decide. What none of them takes passes through.
+func (b *builder) toldApart(out *listenerv3.Listener, l *ir.Listener, prefix string) {
+	out.DefaultFilterChain = &listenerv3.FilterChain{Filters: b.relayTo(ir.PassthroughTo)}
+	byName := false
+	var subnets []netip.Prefix
+	for i := range l.Chains {
+		c := &l.Chains[i]
+		chain := b.relayChain(c)
+		if catchAll(c) {
+			chain.FilterChainMatch, chain.TransportSocketConnectTimeout = nil, nil
+			out.DefaultFilterChain = chain
+			continue
+		}
+		byName = byName || len(c.ServerNames) > 0
+		for _, p := range c.Subnets {
+			if !slices.Contains(subnets, p) {
+				subnets = append(subnets, p)
+			}
+		}
+		out.FilterChains = append(out.FilterChains, chain)
 	}
-	out.ListenerFilters = []*listenerv3.ListenerFilter{httpInspector(nil)}
+	out.DefaultFilterChain.Name = "PassthroughFilterChain"
+	if l.Table != "" {
+		out.FilterChains = append(b.requestChains(prefix, l.Table, subnets), out.FilterChains...)
+	}
+	if byName {
+		out.ListenerFilters = append(out.ListenerFilters, tlsInspector(nil))
+	}
+	if l.Table != "" {
+		out.ListenerFilters = append(out.ListenerFilters, httpInspector(nil))
+	}
+}
+
+// requestChains read what is HTTP. Destinations are looked at before protocols: where
+// other chains name subnets, requests to these need a chain of their own.
+func (b *builder) requestChains(prefix, table string, subnets []netip.Prefix) []*listenerv3.FilterChain {
+	var out []*listenerv3.FilterChain
+	for _, to := range [][]netip.Prefix{nil, subnets} {
+		if len(out) > 0 && len(to) == 0 {
+			break
+		}
+		chain := b.chainOf(httpManager(b.outboundManager(prefix, table)))
+		chain.FilterChainMatch = &listenerv3.FilterChainMatch{
+			PrefixRanges: ranges(to), TransportProtocol: "raw_buffer", ApplicationProtocols: plainHTTP,
+		}
+		out = append(out, chain)
+	}
+	return out
+}
+
+func (b *builder) chainOf(filters ...*listenerv3.Filter) *listenerv3.FilterChain {
+	return &listenerv3.FilterChain{Filters: filters, TransportSocketConnectTimeout: durationpb.New(connectTimeout)}
+}
+
+// relayChain relays the connections of a chain.
+func (b *builder) relayChain(c *ir.Chain) *listenerv3.FilterChain {
+	out := b.chainOf(b.relay(c.Label, c.To)...)
+	out.FilterChainMatch = chainMatch(c)
+	out.Metadata = ruleMetadata(c.Rule.Ref, "")
+	return out
+}
+
+func catchAll(c *ir.Chain) bool { return len(c.ServerNames)+len(c.Subnets) == 0 }
+
+// chainMatch is nil for a chain that takes everything.
+func chainMatch(c *ir.Chain) *listenerv3.FilterChainMatch {
+	if catchAll(c) {
+		return nil
+	}
+	out := &listenerv3.FilterChainMatch{ServerNames: serverNames(c.ServerNames), PrefixRanges: ranges(c.Subnets)}
+	if len(c.ServerNames) > 0 && len(out.ServerNames) == 0 {
+		out.TransportProtocol = "tls" // any name, or none at all
+	}
+	return out
+}
+
+func ranges(list []netip.Prefix) []*corev3.CidrRange {
+	var out []*corev3.CidrRange
+	for _, p := range list {
+		out = append(out, &corev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))})
+	}
 	return out
 }
 
@@ -118,26 +193,28 @@ func (b *builder) gatewayListener(l *ir.Listener) *listenerv3.Listener {
 	out.MaxConnectionsToAcceptPerSocketEvent = wrapperspb.UInt32(1)
 	out.AccessLog = unserved()
 	prefix := "outbound_" + out.Name + ";"
-	if len(l.TLS) == 0 {
-		out.FilterChains = []*listenerv3.FilterChain{{
-			Filters:                       []*listenerv3.Filter{httpManager(b.edgeManager(prefix, l.Table))},
-			TransportSocketConnectTimeout: durationpb.New(connectTimeout),
-		}}
-		return out
+	if l.Table != "" {
+		out.FilterChains = []*listenerv3.FilterChain{b.chainOf(httpManager(b.edgeManager(prefix, l.Table)))}
 	}
-	for i := range l.TLS {
-		t := &l.TLS[i]
-		chain := &listenerv3.FilterChain{
-			Filters:                       []*listenerv3.Filter{httpManager(b.edgeManager(prefix, t.Table))},
-			TransportSocket:               b.gatewayServer(t),
-			TransportSocketConnectTimeout: durationpb.New(connectTimeout),
+	inspect := false
+	for i := range l.Chains {
+		c := &l.Chains[i]
+		chain := b.relayChain(c)
+		if c.Table != "" {
+			chain.Filters = []*listenerv3.Filter{httpManager(b.edgeManager(prefix, c.Table))}
 		}
-		if names := serverNames(t.ServerNames); len(names) > 0 {
-			chain.FilterChainMatch = &listenerv3.FilterChainMatch{ServerNames: names}
+		if c.TLS != nil {
+			chain.TransportSocket = b.gatewayServer(c.TLS)
+			if len(chain.FilterChainMatch.GetServerNames()) == 0 {
+				chain.FilterChainMatch = nil
+			}
 		}
+		inspect = inspect || c.TLS != nil || len(c.ServerNames) > 0
 		out.FilterChains = append(out.FilterChains, chain)
 	}
-	out.ListenerFilters = []*listenerv3.ListenerFilter{tlsInspector(nil)}
+	if inspect {
+		out.ListenerFilters = []*listenerv3.ListenerFilter{tlsInspector(nil)}
+	}
 	return out
 }
 

@@ -116,17 +116,19 @@ func (b *builder) meshClient(c *ir.Cluster) *corev3.TransportSocket {
 
 // gatewayServer ends TLS of clients from outside with a credential of the mesh's
 // configuration, which comes over ADS.
-func (b *builder) gatewayServer(t *ir.Terminated) *corev3.TransportSocket {
-	return tlsSocket(typed(&tlsv3.DownstreamTlsContext{
-		CommonTlsContext: &tlsv3.CommonTlsContext{
-			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: t.Secret, SdsConfig: &corev3.ConfigSource{
-				ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
-				ResourceApiVersion:    corev3.ApiVersion_V3,
-			}}},
-			AlpnProtocols: serverALPN,
-		},
-		RequireClientCertificate: wrapperspb.Bool(false),
-	}))
+func (b *builder) gatewayServer(t *ir.ServerTLS) *corev3.TransportSocket {
+	common := &tlsv3.CommonTlsContext{AlpnProtocols: serverALPN}
+	for _, name := range t.Secrets {
+		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, overADS(name))
+	}
+	return tlsSocket(typed(&tlsv3.DownstreamTlsContext{CommonTlsContext: common, RequireClientCertificate: wrapperspb.Bool(false)}))
+}
+
+func overADS(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+	}}
 }
 
 // secret is a gateway's credential.
