@@ -47,6 +47,14 @@ const (
 	RefGateway = "Gateway." + GroupGatewayAPI
 )
 
+// The mesh's configuration (MeshConfig) on one machine lies in the ConfigMap of this
+// name and namespace, under this key. On Kubernetes each revision has its own.
+const (
+	MeshConfigNamespace = "istio-system"
+	MeshConfigMap       = "istio"
+	MeshConfigKey       = "mesh"
+)
+
 // kinds is read only after initialisation. The versions are those that the
 // custom resource definitions of istio.io/api serve, the stored one first.
 var kinds = []*Kind{

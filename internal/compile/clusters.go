@@ -18,7 +18,7 @@ const connectTimeout = 10 * time.Second
 func (c *compiler) clusters() {
 	c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.BlackHole}, Discovery: ir.Nowhere, App: ir.TCP, TLS: ir.PlainCall})
 	if c.out.Redirected {
-		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall})
+		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall, Pool: pool(nil, c.snap.Settings())})
 	}
 	for _, h := range c.hosts {
 		c.clustersOf(h)
@@ -45,10 +45,10 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 		Discovery: ir.ByAssignment,
 		App:       c.appCalled(p.Protocol),
 		Services:  []ir.ServiceRef{serviceRef(h, p)},
-		TLS:       ir.AutoTLS,
+		TLS:       c.callTLS(),
 		SANs:      p.Identities,
 		Balance:   ir.LeastRequest,
-		Pool:      pool(traffic.Pool),
+		Pool:      pool(traffic.Pool, c.snap.Settings()),
 		Outlier:   outlier(traffic.Outlier),
 	}
 	out.Speaks = version(out.App, traffic.Pool)
@@ -89,6 +89,14 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 	if out.Discovery == ir.ByAssignment {
 		c.out.Assignments = append(c.out.Assignments, assignment(c.snap, callerOf(c.snap, c.node), h.Service.Distribution, out.Key, p, labels))
 	}
+}
+
+// callTLS is how hosts are called where no policy says.
+func (c *compiler) callTLS() ir.CallTLS {
+	if c.snap.Settings().ManualMTLS {
+		return ir.PlainCall
+	}
+	return ir.AutoTLS
 }
 
 // allMeshTLS decides for clusters that call the address that the client dialled:
@@ -148,13 +156,13 @@ func serviceRef(h *mesh.Host, p *mesh.Port) ir.ServiceRef {
 	return ir.ServiceRef{Host: h.Name, Name: h.Service.Name, Namespace: h.Service.Namespace, Port: p.Number}
 }
 
-func pool(in *mesh.Pool) ir.Pool {
-	out := ir.Pool{ConnectTimeout: connectTimeout}
+// pool is a policy's limits, or the mesh's where it sets none.
+func pool(in *mesh.Pool, m *mesh.Settings) ir.Pool {
 	if in == nil {
-		return out
+		in = &mesh.Pool{}
 	}
-	out = ir.Pool{
-		ConnectTimeout:        cmp.Or(in.ConnectTimeout, connectTimeout),
+	out := ir.Pool{
+		ConnectTimeout:        cmp.Or(in.ConnectTimeout, m.ConnectTimeout, connectTimeout),
 		MaxConnections:        in.MaxConnections,
 		MaxPending:            in.MaxPending,
 		MaxRequests:           in.MaxRequests,
@@ -164,7 +172,7 @@ func pool(in *mesh.Pool) ir.Pool {
 		IdleTimeout:           in.IdleTimeout,
 		MaxConnectionDuration: in.MaxConnectionDuration,
 	}
-	if k := in.KeepAlive; k != nil {
+	if k := cmp.Or(in.KeepAlive, m.KeepAlive); k != nil {
 		out.KeepAlive = &ir.KeepAlive{Probes: k.Probes, Time: k.Time, Interval: k.Interval}
 	}
 	if p := in.Ping; p != nil {

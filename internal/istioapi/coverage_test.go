@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 	security "istio.io/api/security/v1beta1"
 )
@@ -15,15 +16,28 @@ import (
 // field that no table names is a field that would be ignored silently.
 func TestEveryFieldIsDeclared(t *testing.T) {
 	seen := map[string]bool{}
-	for _, root := range []proto.Message{&networking.VirtualService{}, &networking.DestinationRule{}, &networking.Gateway{}, &security.PeerAuthentication{}} {
+	for _, root := range []proto.Message{&networking.VirtualService{}, &networking.DestinationRule{}, &networking.Gateway{}, &security.PeerAuthentication{}, &meshconfig.MeshConfig{}} {
 		declared(t, seen, map[protoreflect.FullName]bool{}, root.ProtoReflect().Descriptor())
 	}
 	for _, name := range slices.Sorted(maps.Keys(isRead)) {
 		if !seen[name] {
 			t.Errorf("isRead names %s, which no kind has below a field that is read", name)
 		}
-		if _, both := notRead[name]; both {
+		if _, both := unread(name); both {
 			t.Errorf("%s is both read and not", name)
+		}
+	}
+	for _, table := range []map[string]bool{meshRead, meshElsewhere} {
+		for _, name := range slices.Sorted(maps.Keys(table)) {
+			_, not := unread(name)
+			if !seen[name] || not || isRead[name] || meshRead[name] && meshElsewhere[name] {
+				t.Errorf("the tables of MeshConfig name %s, which no message has or another table has too", name)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(meshNotRead)) {
+		if _, twice := notRead[name]; !seen[name] || twice {
+			t.Errorf("meshNotRead names %s, which no message has or the other table has too", name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(notRead)) {
@@ -44,10 +58,10 @@ func declared(t *testing.T, seen map[string]bool, done map[protoreflect.FullName
 		f := m.Fields().Get(i)
 		name := fieldName(f)
 		seen[name] = true
-		if _, ok := notRead[name]; ok {
+		if _, ok := unread(name); ok {
 			continue
 		}
-		if !isRead[name] {
+		if !isRead[name] && !meshRead[name] && !meshElsewhere[name] {
 			t.Errorf("%s is neither read nor declared: coverage.go", name)
 		}
 		switch {

@@ -24,11 +24,15 @@ func (r *reader) walkMessage(at verdict.Origin, m protoreflect.Message) {
 		}
 		here := at.At(f.JSONName())
 		name := fieldName(f)
-		if why, ok := notRead[name]; ok {
+		if why, ok := unread(name); ok {
 			r.say(here, why.code, "%s", why.message)
 			continue
 		}
-		if !isRead[name] {
+		if meshElsewhere[name] && r.onMachine {
+			r.say(here, verdict.NotActedOn, "acts on Kubernetes, not in a mesh on one machine")
+			continue
+		}
+		if !isRead[name] && !meshRead[name] && !meshElsewhere[name] {
 			r.say(here, verdict.NotActedOn, "this version does not know the field")
 			continue
 		}

@@ -26,8 +26,8 @@ import (
 // Read turns objects into the neutral model. The result does not depend on the
 // order of objs: its lists are sorted by kind, namespace and name.
 //
-// Deployments and ConfigMaps are left to those who run workloads; every other
-// kind that does not act yields NotActedOn.
+// Deployments and ConfigMaps, but for the mesh's configuration, are left to those
+// who run workloads; every other kind that does not act yields NotActedOn.
 func Read(objs []*api.Object) (mesh.Config, []verdict.Status) {
 	sorted := slices.Clone(objs)
 	slices.SortFunc(sorted, func(a, b *api.Object) int { return a.Ref().Compare(b.Ref()) })
@@ -43,6 +43,8 @@ type reader struct {
 	cfg      mesh.Config
 	statuses []verdict.Status
 	near     map[string]registry.Distribution // by namespace, where its annotation says so
+	// onMachine is set while the mesh's configuration of one machine is read.
+	onMachine bool
 }
 
 func (r *reader) object(o *api.Object) {
@@ -56,6 +58,8 @@ func (r *reader) object(o *api.Object) {
 		r.service(o, meta, spec)
 	case *corev1.Secret:
 		r.secret(o, meta, spec)
+	case *corev1.ConfigMap:
+		r.configMap(o, spec)
 	case *networking.VirtualService:
 		r.coverage(meta.Origin, spec)
 		r.virtualService(o, meta, spec)

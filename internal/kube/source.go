@@ -139,6 +139,11 @@ func (s *Source) Statuses() []verdict.Status { return slices.Clip(s.view.Load().
 // changed. rootNamespace and trustDomain are always set.
 func (s *Source) MeshConfig() *meshconfig.MeshConfig { return s.view.Load().mesh }
 
+// MeshOrigin is where the mesh's configuration comes from.
+func (s *Source) MeshOrigin() verdict.Origin {
+	return verdict.Origin{Ref: verdict.Ref{Kind: api.KindConfigMap, Namespace: s.c.namespace, Name: s.c.Named(meshMap)}}
+}
+
 // OnMeshConfig has f called with the mesh's configuration, first with the one in
 // force when it is known, then whenever it changes. Call it before Run.
 func (s *Source) OnMeshConfig(f func(*meshconfig.MeshConfig)) {

@@ -52,7 +52,7 @@ func (s *Source) rebuild() {
 	slices.SortFunc(now.objects, func(a, b *api.Object) int { return a.Ref().Compare(b.Ref()) })
 	now.statuses = verdict.Sort(now.statuses)
 
-	changed := !slices.Equal(old.objects, now.objects) || !slices.Equal(old.statuses, now.statuses)
+	changed := !slices.Equal(old.objects, now.objects) || !slices.Equal(old.statuses, now.statuses) || old.mesh != now.mesh
 	if changed || old.revision == 0 {
 		now.revision++
 	} else {

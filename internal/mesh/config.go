@@ -15,6 +15,7 @@ import (
 
 // Config is what front ends read from objects. Values are immutable.
 type Config struct {
+	Settings   Settings
 	Namespaces []Namespace
 	Accounts   []Account
 	Services   []registry.Service
@@ -25,7 +26,7 @@ type Config struct {
 	Secrets    []Secret
 }
 
-// Add adds what another front end has read.
+// Add adds what another front end has read, but for its settings.
 func (c *Config) Add(o Config) {
 	c.Namespaces = append(c.Namespaces, o.Namespaces...)
 	c.Accounts = append(c.Accounts, o.Accounts...)

@@ -93,11 +93,16 @@ func (s *Snapshot) Host(name string) (*Host, bool) {
 // AllHosts lists every host of the mesh, by name.
 func (s *Snapshot) AllHosts() []*Host { return s.hosts }
 
+// sees reports whether a host is visible from a namespace.
+func (s *Snapshot) sees(namespace string, h *Host) bool {
+	return visible(exported(h.Service.ExportTo, s.settings.ServiceExportTo), h.Service.Namespace, namespace)
+}
+
 // Hosts lists the hosts that are visible from a namespace, by name.
 func (s *Snapshot) Hosts(namespace string) []*Host {
 	out := make([]*Host, 0, len(s.hosts))
 	for _, h := range s.hosts {
-		if visible(h.Service.ExportTo, h.Service.Namespace, namespace) {
+		if s.sees(namespace, h) {
 			out = append(out, h)
 		}
 	}

@@ -58,6 +58,14 @@ func Intersect(a, b string) (host string, ok bool) {
 	return "", false
 }
 
+// exported is a list of namespaces, or the mesh's own where there is none.
+func exported(list, byDefault []string) []string {
+	if len(list) == 0 {
+		return byDefault
+	}
+	return list
+}
+
 // visible reports whether something of namespace home, exported to exportTo, is
 // seen from namespace ns. An empty list means everywhere.
 func visible(exportTo []string, home, ns string) bool {

@@ -40,13 +40,13 @@ type policyIndex struct {
 
 // newPolicyIndex merges the policies of a namespace for one host and one choice of
 // clients, as Istio does: the oldest's traffic policy, and the subsets of all, the
-// oldest first where names clash.
-func newPolicyIndex(v *verdicts, list []HostPolicy) *policyIndex {
+// oldest first where names clash. exportTo is for policies that name no namespaces.
+func newPolicyIndex(v *verdicts, list []HostPolicy, exportTo []string) *policyIndex {
 	sorted := pointers(list)
 	slices.SortFunc(sorted, func(a, b *HostPolicy) int { return older(&a.Meta, &b.Meta) })
 	x := &policyIndex{exact: map[[2]string][]*Policy{}, wild: map[string][]*Policy{}}
 	for _, hp := range sorted {
-		x.add(v, hp)
+		x.add(v, hp, exportTo)
 	}
 	for _, policies := range x.exact {
 		selectiveFirst(policies)
@@ -63,7 +63,7 @@ func selectiveFirst(list []*Policy) {
 	slices.SortStableFunc(list, func(a, b *Policy) int { return min(1, len(b.Clients)) - min(1, len(a.Clients)) })
 }
 
-func (x *policyIndex) add(v *verdicts, hp *HostPolicy) {
+func (x *policyIndex) add(v *verdicts, hp *HostPolicy, exportTo []string) {
 	list := x.exact[[2]string{hp.Namespace, hp.Host}]
 	wild := strings.HasPrefix(hp.Host, "*")
 	if wild {
@@ -77,7 +77,7 @@ func (x *policyIndex) add(v *verdicts, hp *HostPolicy) {
 	}
 	p := &Policy{
 		Namespace: hp.Namespace, Host: hp.Host, Clients: hp.Clients, Traffic: hp.Policy,
-		Subsets: pointers(hp.Subsets), ExportTo: hp.ExportTo, Origins: []verdict.Origin{hp.Origin},
+		Subsets: pointers(hp.Subsets), ExportTo: exported(hp.ExportTo, exportTo), Origins: []verdict.Origin{hp.Origin},
 	}
 	if wild {
 		x.wild[hp.Namespace] = append(list, p)

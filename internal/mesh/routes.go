@@ -54,7 +54,7 @@ func attaches(r *RouteSet, gateway string) bool {
 func (s *Snapshot) Routes(namespace, host string) []*RouteSet {
 	var out []*RouteSet
 	for _, r := range s.routes.exact[host] {
-		if visible(r.ExportTo, r.Namespace, namespace) {
+		if visible(exported(r.ExportTo, s.settings.RouteExportTo), r.Namespace, namespace) {
 			out = append(out, r)
 		}
 	}
@@ -63,7 +63,7 @@ func (s *Snapshot) Routes(namespace, host string) []*RouteSet {
 	}
 	best := ""
 	for _, r := range s.routes.wild {
-		if !visible(r.ExportTo, r.Namespace, namespace) {
+		if !visible(exported(r.ExportTo, s.settings.RouteExportTo), r.Namespace, namespace) {
 			continue
 		}
 		switch w := widest(r.Hosts, host); {
@@ -93,7 +93,7 @@ func widest(hosts []string, host string) string {
 func (s *Snapshot) RoutesAt(gateway, namespace string) []*RouteSet {
 	var out []*RouteSet
 	for _, r := range s.routes.gateways[gateway] {
-		if visible(r.ExportTo, r.Namespace, namespace) {
+		if visible(exported(r.ExportTo, s.settings.RouteExportTo), r.Namespace, namespace) {
 			out = append(out, r)
 		}
 	}

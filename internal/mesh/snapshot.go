@@ -17,7 +17,8 @@ type Inputs struct {
 	VIPs map[string]netip.Addr
 	// TrustDomain is the mesh's trust domain, "cluster.local" where empty.
 	TrustDomain string
-	// RootNamespace holds mesh-wide policies, "istio-system" where empty.
+	// RootNamespace holds mesh-wide policies where the settings name none;
+	// "istio-system" where empty.
 	RootNamespace string
 	// ScopeGateways keeps the selectors of Istio's gateways within their own
 	// namespaces (Istio's PILOT_SCOPE_GATEWAY_TO_NAMESPACE).
@@ -27,6 +28,7 @@ type Inputs struct {
 // Snapshot is the mesh at one moment. It is immutable: callers must not change
 // what its methods return.
 type Snapshot struct {
+	settings      Settings
 	trustDomain   string
 	rootNamespace string
 	workloads     *registry.Index
@@ -47,15 +49,19 @@ type Snapshot struct {
 func Build(cfg Config, in Inputs) (*Snapshot, []verdict.Status) {
 	s := &Snapshot{
 		trustDomain:   cmp.Or(in.TrustDomain, Domain),
-		rootNamespace: cmp.Or(in.RootNamespace, DefaultRootNamespace),
+		rootNamespace: cmp.Or(cfg.Settings.RootNamespace, in.RootNamespace, DefaultRootNamespace),
+		settings:      cfg.Settings,
 		scopeGateways: in.ScopeGateways,
 		workloads:     registry.NewIndex(in.Workloads),
 		secrets:       make(map[[2]string]*Secret, len(cfg.Secrets)),
 	}
 	var v verdicts
+	if asked := cfg.Settings.TrustDomain; asked != "" && asked != s.trustDomain {
+		v.say(cfg.Settings.Origin.At("trustDomain"), verdict.Waiting, "the trust domain is %s until the control plane starts again", s.trustDomain)
+	}
 	s.buildHosts(&v, cfg.Services, in.VIPs)
 	s.routes = newRouteIndex(cfg.Routes)
-	s.policies = newPolicyIndex(&v, cfg.Policies)
+	s.policies = newPolicyIndex(&v, cfg.Policies, cfg.Settings.PolicyExportTo)
 	s.mtls = newMTLSIndex(&v, cfg.MTLS, s.rootNamespace)
 	s.gateways = pointers(cfg.Gateways)
 	slices.SortFunc(s.gateways, func(a, b *Gateway) int { return older(&a.Meta, &b.Meta) })

@@ -265,3 +265,43 @@ func TestPrivateBytes(t *testing.T) {
 		t.Errorf("%s, %v", b, err)
 	}
 }
+
+// TestSettingsExportTo: what names no namespaces is seen by those of the settings.
+func TestSettingsExportTo(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		settings Settings
+		own      []string // of the objects
+		host     bool     // seen from another namespace
+		route    bool
+		policy   bool
+	}{
+		{"everywhere", Settings{}, nil, true, true, true},
+		{"services", Settings{ServiceExportTo: []string{"."}}, nil, false, true, true},
+		{"routes", Settings{RouteExportTo: []string{"~"}}, nil, true, false, true},
+		{"policies", Settings{PolicyExportTo: []string{"a"}}, nil, true, true, false},
+		{"objects say so", Settings{ServiceExportTo: []string{"."}, RouteExportTo: []string{"."}, PolicyExportTo: []string{"."}}, []string{"*"}, true, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			snap, _ := Build(Config{
+				Settings: c.settings,
+				Services: []registry.Service{{Name: "x", Namespace: "a", ClusterIP: "None", ExportTo: c.own}},
+				Routes:   []RouteSet{{Namespace: "a", Name: "x", Hosts: []string{Hostname("x", "a")}, Gateways: []string{MeshGateway}, ExportTo: c.own}},
+				Policies: []HostPolicy{{Namespace: "a", Name: "x", Host: Hostname("x", "a"), ExportTo: c.own}},
+			}, Inputs{})
+			h, ok := snap.Host(Hostname("x", "a"))
+			if !ok {
+				t.Fatal("no host")
+			}
+			if got := len(snap.Hosts("b")) == 1; got != c.host {
+				t.Errorf("the host is seen: %t", got)
+			}
+			if got := len(snap.Routes("b", h.Name)) == 1; got != c.route {
+				t.Errorf("the route is seen: %t", got)
+			}
+			if got := snap.Policy(Client{Namespace: "b"}, h) != nil; got != c.policy {
+				t.Errorf("the policy is seen: %t", got)
+			}
+		})
+	}
+}

@@ -92,6 +92,10 @@ func (b *builder) rebuild(ctx context.Context) {
 // readObjects runs the front ends.
 func (b *builder) readObjects(objects []*api.Object) {
 	b.config, b.read = istioapi.Read(objects)
+	if o := &b.e.o; o.Mesh != nil {
+		settings, said := istioapi.Settings(o.Mesh(), o.MeshOrigin)
+		b.config.Settings, b.read = settings, append(b.read, said...)
+	}
 	more, gateways, said := gatewayapi.Read(objects, b.e.o.Gateways)
 	b.config.Add(more)
 	b.gateways, b.read = gateways, append(b.read, said...)

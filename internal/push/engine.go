@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/verdict"
 	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/build"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
@@ -45,6 +47,12 @@ type Options struct {
 	Services netip.Prefix
 	// RootNamespace holds mesh-wide policies; "istio-system" where empty.
 	RootNamespace string
+	// Mesh is the mesh's configuration in force, where it is no object among Objects;
+	// nil: it is the ConfigMap istio-system/istio, if there is one. A change of it must
+	// be a change of Objects' revision too.
+	Mesh func() *meshconfig.MeshConfig
+	// MeshOrigin is where Mesh comes from.
+	MeshOrigin verdict.Origin
 	// NameTable gives each proxy the names that it answers its workload for itself,
 	// as resources of wire.NameTableType: where nobody else keeps the mesh's names.
 	NameTable bool

@@ -3,12 +3,16 @@ package validate
 import (
 	"maps"
 	"slices"
+	"strings"
 
+	meshconfig "istio.io/api/mesh/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/lateen-mesh/lateen/internal/api"
 )
 
 func (c *checker) deployment(d *appsv1.Deployment) {
@@ -179,5 +183,21 @@ func (c *checker) configMap(m *corev1.ConfigMap) {
 		if _, twice := m.Data[k]; twice {
 			c.fail(key("binaryData", k), "%q is in data as well", k)
 		}
+	}
+	meta := &c.object.Meta
+	if meta.Namespace == api.MeshConfigNamespace && meta.Name == api.MeshConfigMap {
+		c.meshConfig(key("data", api.MeshConfigKey), m.Data[api.MeshConfigKey])
+	}
+}
+
+// meshConfig refuses a mesh's configuration that cannot be read, so that the one
+// before it stays in force.
+func (c *checker) meshConfig(path, text string) {
+	unknown, err := api.DecodeMessage([]byte(text), "", &meshconfig.MeshConfig{})
+	if err != nil {
+		c.fail(path, "not a MeshConfig: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	for _, u := range unknown {
+		c.warn(path, "%s: %s", u.Path, u.Msg)
 	}
 }

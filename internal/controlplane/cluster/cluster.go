@@ -251,6 +251,7 @@ func (p *plane) makeCore(ctx context.Context, mc *meshconfig.MeshConfig) error {
 		p.core, err = controlplane.NewCore(controlplane.CoreOptions{
 			Push: push.Options{
 				Objects: p.source, Memory: p.source, TrustDomain: trustDomain(p.o, mc), RootNamespace: mc.GetRootNamespace(),
+				Mesh: p.source.MeshConfig, MeshOrigin: p.source.MeshOrigin(),
 				NameTable: true, Remembers: p.leads.Load, Gateways: p.gatewayOptions(),
 			},
 			Version: p.o.Version, Log: p.o.Log,
