@@ -46,8 +46,9 @@ The mesh ends with Ctrl-C, or with "lateen down".`,
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.files, "filename", "f", nil, "file or directory with the configuration to run and follow (repeatable)")
 	fl.BoolVarP(&f.detach, "detach", "d", false, "return when the mesh is ready, and let it run on")
-	fl.StringVar(&f.ports, "ports", "standard", "ports of the gateway on this machine: standard (8080 and 8443, or the next free ones) or auto (any free ones)")
+	fl.StringVar(&f.ports, "ports", "standard", "ports of the gateway and the console on this machine: standard (8080, 8443 and 20001, or the next free ones) or auto (any free ones)")
 	fl.StringVarP(&f.output, "output", "o", "", "output format: json")
+	fl.BoolVar(&f.options.ReadOnlyConsole, "read-only-console", false, "refuse changes through the console")
 	fl.StringVar(&f.options.ControlPlane, "control-plane", local.InProcess, "where the control plane runs: in-process or process")
 	fl.StringVar(&f.options.Proxies, "proxies", local.InProcess, "where the proxies run: in-process or process")
 	fl.BoolVar(&f.options.OnDemand, "on-demand", false, "let sidecars hold only what their workloads call, and ask at the first call")
@@ -145,6 +146,7 @@ func (f *upFlags) report(env *Env, i control.Info, problems []string) {
 		path = "/productpage"
 	}
 	fmt.Fprintln(env.Out, i.Ingress.HTTP+path)
+	fmt.Fprintln(env.Err, "console: "+i.Console)
 }
 
 // upMessage is what a mesh in the background tells the command that started it.

@@ -33,6 +33,9 @@ const (
 	XDSSocket    = "xds.sock"
 	ConfigSocket = configapi.SocketName
 	MeshSocket   = meshapi.SocketName
+	// ConsoleSocket serves the console to whoever brings people there: `lateen up`
+	// relays a port of the machine to it.
+	ConsoleSocket = "console.sock"
 )
 
 // Config says what a control plane runs on. Store, StateDir and RuntimeDir are
@@ -54,6 +57,10 @@ type Config struct {
 	// DebugAddr serves /debug, /metrics, /ready and /version over HTTP ("127.0.0.1:
 	// 15014"), besides the mesh socket; empty: not.
 	DebugAddr string
+	// Name is the mesh's, for people.
+	Name string
+	// ReadOnlyConsole refuses all changes that come through the console.
+	ReadOnlyConsole bool
 	// Version is what /version answers.
 	Version string
 	Log     *slog.Logger     // nil: silent
@@ -68,8 +75,8 @@ type ControlPlane struct {
 	authority *ca.Authority
 	tokens    *ca.Tokens
 
-	xds, config, mesh net.Listener
-	plain, debug      net.Listener // nil where not asked for
+	xds, config, mesh, console net.Listener
+	plain, debug               net.Listener // nil where not asked for
 }
 
 // New opens the certificate authority and the sockets; Run serves them. From then
@@ -110,7 +117,7 @@ func (cp *ControlPlane) listen() (err error) {
 	for _, s := range []struct {
 		name string
 		to   *net.Listener
-	}{{XDSSocket, &cp.xds}, {ConfigSocket, &cp.config}, {MeshSocket, &cp.mesh}} {
+	}{{XDSSocket, &cp.xds}, {ConfigSocket, &cp.config}, {MeshSocket, &cp.mesh}, {ConsoleSocket, &cp.console}} {
 		if *s.to, err = configapi.Listen(filepath.Join(cp.cfg.RuntimeDir, s.name)); err != nil {
 			return err
 		}
@@ -142,7 +149,7 @@ func listenLoopback(addr string) (net.Listener, error) {
 // Close closes the sockets of a control plane that does not run.
 func (cp *ControlPlane) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{cp.xds, cp.config, cp.mesh, cp.plain, cp.debug} {
+	for _, l := range []net.Listener{cp.xds, cp.config, cp.mesh, cp.console, cp.plain, cp.debug} {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)
@@ -163,6 +170,9 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 		cp.serveGRPC(cp.xds, true),
 		ServeHTTP(cp.config, config),
 		ServeHTTP(cp.mesh, cp.meshHandler()),
+		ServeHTTP(cp.console, cp.Console(ConsoleOptions{
+			Config: config, Roots: cp.Roots, Home: "machine", Name: cp.cfg.Name, ReadOnly: cp.cfg.ReadOnlyConsole,
+		})),
 	}
 	if cp.plain != nil {
 		parts = append(parts, cp.serveGRPC(cp.plain, false))

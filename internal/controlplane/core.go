@@ -33,6 +33,7 @@ type Core struct {
 	now     func() time.Time
 	said    atomic.Pointer[[]verdict.Status] // by the supervisor
 	names   bool                             // proxies are given their name tables
+	started time.Time
 }
 
 // CoreOptions say what a Core runs on.
@@ -51,6 +52,10 @@ func NewCore(o CoreOptions) (*Core, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	c.started = c.now()
 	c.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	o.Push.Log, o.Push.Metrics, o.Push.Now = c.log.With("scope", "push"), c.metrics, o.Now
 	var err error

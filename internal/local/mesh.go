@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,7 @@ type mesh struct {
 	state   *meshapi.Client
 	ports   *netns.HostPorts
 	info    control.Info
+	console net.Listener
 	sources *sources
 
 	changed  chan struct{} // one slot: pods may have changed
@@ -93,6 +95,10 @@ func (m *mesh) run(ctx context.Context, ready func(control.Info, []string)) (err
 	if err := m.reserve(); err != nil {
 		return err
 	}
+	if err := m.listenConsole(); err != nil {
+		return err
+	}
+	defer m.console.Close()
 	watch, err := rawio.NewWatch()
 	if err != nil {
 		return err
@@ -156,6 +162,7 @@ func (m *mesh) serve(ctx context.Context, ready func(control.Info, []string)) er
 	}
 	spawn(&parts, ctx, "workloads", m.tellWorkloads)
 	spawn(&parts, ctx, "names", m.followNames)
+	spawn(&parts, ctx, "console", m.relayConsole)
 	spawn(&parts, ctx, "control socket", func(ctx context.Context) error {
 		return m.serveControl(ctx, func() { cancel(nil) })
 	})

@@ -32,9 +32,11 @@ type Options struct {
 	// Config are files and directories that are followed; none means Bookinfo,
 	// which is applied once.
 	Config []string
-	// AutoPorts takes any free ports for the gateway, instead of 8080 and 8443 or
-	// the next free ones.
+	// AutoPorts takes any free ports for the gateway and the console, instead of 8080,
+	// 8443 and 20001 or the next free ones.
 	AutoPorts bool
+	// ReadOnlyConsole refuses changes through the console.
+	ReadOnlyConsole bool
 	// ControlPlane and Proxies are InProcess (default) or Process.
 	ControlPlane, Proxies string
 	// Sidecar is Native (default) or Envoy; EnvoyPath is needed for the latter.

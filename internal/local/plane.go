@@ -20,7 +20,7 @@ func (m *mesh) controlPlane(ctx context.Context) error {
 	if m.o.ControlPlane == InProcess {
 		return command.Run(ctx, command.Options{
 			StateDir: m.o.Dirs.State, RuntimeDir: m.o.Dirs.Runtime, Config: m.o.Config, TrustDomain: trustDomain,
-			ServiceCIDR: m.o.Network.Services, Version: m.o.Version,
+			ServiceCIDR: m.o.Network.Services, Version: m.o.Version, Name: m.o.Name, ReadOnlyConsole: m.o.ReadOnlyConsole,
 		}, m.log)
 	}
 	out, err := openOutput(filepath.Join(m.o.Dirs.logs(), "control-plane.log"))
@@ -30,7 +30,10 @@ func (m *mesh) controlPlane(ctx context.Context) error {
 	defer out.Close()
 	args := []string{
 		"--state-dir", m.o.Dirs.State, "--runtime-dir", m.o.Dirs.Runtime, "--trust-domain", trustDomain,
-		"--service-cidr", m.o.Network.Services.String(),
+		"--service-cidr", m.o.Network.Services.String(), "--mesh-name", m.o.Name,
+	}
+	if m.o.ReadOnlyConsole {
+		args = append(args, "--read-only-console")
 	}
 	for _, c := range m.o.Config {
 		args = append(args, "--config", c)

@@ -259,6 +259,14 @@ func poke(ch chan struct{}) {
 	}
 }
 
+// Moved gives a channel that is closed when a build was offered, or a proxy came,
+// went or answered.
+func (e *Engine) Moved() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.progress
+}
+
 // advance wakes everybody who waits for progress.
 func (e *Engine) advance() {
 	e.mu.Lock()

@@ -1,6 +1,9 @@
 package push
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
 
 // metrics are the engine's; the names of those that Istio has are Istio's.
 type metrics struct {
@@ -26,6 +29,29 @@ func newMetrics(to prometheus.Registerer) *metrics {
 		to.MustRegister(m.connections, m.convergence, m.pushes, m.refusals, m.builds)
 	}
 	return m
+}
+
+// Counts tells how many responses were sent and refused since the start, by short
+// type ("cds").
+func (e *Engine) Counts() (pushed, refused map[string]float64) {
+	return valuesOf(e.metrics.pushes), valuesOf(e.metrics.refusals)
+}
+
+// valuesOf reads a counter with one label.
+func valuesOf(v *prometheus.CounterVec) map[string]float64 {
+	out := map[string]float64{}
+	list := make(chan prometheus.Metric)
+	go func() {
+		v.Collect(list)
+		close(list)
+	}()
+	for m := range list {
+		var d dto.Metric
+		if m.Write(&d) == nil && len(d.Label) == 1 { // what a counter writes is never wrong
+			out[d.Label[0].GetValue()] = d.GetCounter().GetValue()
+		}
+	}
+	return out
 }
 
 // Pushed counts a response that was sent; it is for server.Options.Sent.

@@ -36,6 +36,9 @@ type Options struct {
 	PlainAddr   string
 	DebugAddr   string
 	Version     string
+	// Name of the mesh; ReadOnlyConsole refuses changes through the console.
+	Name            string
+	ReadOnlyConsole bool
 }
 
 // StoreDir is where a mesh's objects lie in its state directory.
@@ -105,6 +108,8 @@ func machineFlags(f *pflag.FlagSet, o *Options) {
 	f.StringVar(&o.StateDir, "state-dir", "", "directory of the configuration and the certificate authority (required without --kubernetes)")
 	f.StringVar(&o.RuntimeDir, "runtime-dir", "", "directory of the sockets (required without --kubernetes)")
 	f.StringSliceVar(&o.Config, "config", nil, "directories and files of configuration to follow")
+	f.StringVar(&o.Name, "mesh-name", "", "name of the mesh, for people")
+	f.BoolVar(&o.ReadOnlyConsole, "read-only-console", false, "refuse changes through the console")
 	f.TextVar(&o.ServiceCIDR, "service-cidr", netip.MustParsePrefix("10.96.0.0/16"), "range of the services' virtual addresses")
 }
 
@@ -140,6 +145,7 @@ func Run(ctx context.Context, o Options, log *slog.Logger) (err error) {
 	cp, err := controlplane.New(controlplane.Config{
 		Store: s, StateDir: o.StateDir, RuntimeDir: o.RuntimeDir, TrustDomain: o.TrustDomain, ServiceCIDR: o.ServiceCIDR,
 		CertificateLifetime: o.Lifetime, PlainAddr: o.PlainAddr, DebugAddr: o.DebugAddr, Version: o.Version, Log: log,
+		Name: o.Name, ReadOnlyConsole: o.ReadOnlyConsole,
 	})
 	if err != nil {
 		return err
