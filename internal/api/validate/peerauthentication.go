@@ -9,7 +9,7 @@ import (
 )
 
 func (c *checker) peerAuthentication(p *security.PeerAuthentication) {
-	c.labels("spec.selector.matchLabels", p.GetSelector().GetMatchLabels())
+	c.policySelector("spec.selector", p.Selector)
 	if p.PortLevelMtls != nil && len(p.GetSelector().GetMatchLabels()) == 0 {
 		c.fail("spec.portLevelMtls", "settings for ports need a selector with matchLabels; ports belong to workloads")
 	}

@@ -10,12 +10,16 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	extensions "istio.io/api/extensions/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
+	networkingbeta "istio.io/api/networking/v1beta1"
 	security "istio.io/api/security/v1beta1"
+	telemetry "istio.io/api/telemetry/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/verdict"
@@ -36,8 +40,8 @@ func (e *FieldError) Error() string {
 }
 
 // Object returns the mistakes of o, in the order of lines. An object with
-// mistakes must not come into force. Kinds that Lateen does not act on are
-// checked as to their names only.
+// mistakes must not come into force. Kinds that Lateen does not act on yet are
+// checked as well: they are stored, and act one day.
 func Object(o *api.Object) []*FieldError {
 	c := check(o)
 	return c.errs
@@ -61,15 +65,10 @@ func Error(o *api.Object) error {
 func check(o *api.Object) *checker {
 	c := &checker{object: o}
 	c.meta()
+	if spec, ok := o.Spec.(proto.Message); ok {
+		c.istio(spec)
+	}
 	switch spec := o.Spec.(type) {
-	case *networking.VirtualService:
-		c.virtualService(spec)
-	case *networking.DestinationRule:
-		c.destinationRule(spec)
-	case *networking.Gateway:
-		c.gateway(spec)
-	case *security.PeerAuthentication:
-		c.peerAuthentication(spec)
 	case *gatewayv1.GatewayClass:
 		c.gatewayClass(&spec.Spec)
 	case *gatewayv1.Gateway:
@@ -95,6 +94,42 @@ func check(o *api.Object) *checker {
 	return c
 }
 
+// istio checks the specs of Istio's kinds.
+func (c *checker) istio(spec proto.Message) {
+	switch spec := spec.(type) {
+	case *networking.VirtualService:
+		c.virtualService(spec)
+	case *networking.DestinationRule:
+		c.destinationRule(spec)
+	case *networking.Gateway:
+		c.gateway(spec)
+	case *networking.ServiceEntry:
+		c.serviceEntry(spec)
+	case *networking.WorkloadEntry:
+		c.workloadEntry("spec", spec, true)
+	case *networking.WorkloadGroup:
+		c.workloadGroup(spec)
+	case *networking.Sidecar:
+		c.sidecar(spec)
+	case *networking.EnvoyFilter:
+		c.envoyFilter(spec)
+	case *networkingbeta.ProxyConfig:
+		c.proxyConfig(spec)
+	case *security.PeerAuthentication:
+		c.peerAuthentication(spec)
+	case *security.RequestAuthentication:
+		c.requestAuthentication(spec)
+	case *security.AuthorizationPolicy:
+		c.authorizationPolicy(spec)
+	case *telemetry.Telemetry:
+		c.telemetry(spec)
+	case *extensions.WasmPlugin:
+		c.wasmPlugin(spec)
+	case *extensions.TrafficExtension:
+		c.trafficExtension(spec)
+	}
+}
+
 // checker collects what is wrong with one object.
 type checker struct {
 	object   *api.Object
@@ -105,6 +140,12 @@ type checker struct {
 func (c *checker) finding(path, format string, args ...any) *FieldError {
 	s := c.object.Source
 	return &FieldError{File: s.File, Line: s.LineOf(path), Ref: c.object.Ref(), Path: path, Msg: fmt.Sprintf(format, args...)}
+}
+
+// written reports whether the object's text has the field at path, be it empty.
+func (c *checker) written(path string) bool {
+	_, ok := c.object.Source.Lines[path]
+	return ok
 }
 
 func (c *checker) fail(path, format string, args ...any) {
