@@ -27,7 +27,8 @@ import (
 // order of objs: its lists are sorted by kind, namespace and name.
 //
 // Deployments and ConfigMaps, but for the mesh's configuration, are left to those
-// who run workloads; every other kind that does not act yields NotActedOn.
+// who run workloads; an object of a kind that does not act yet gets that kind's
+// verdict (api.Kind.Idle).
 func Read(objs []*api.Object) (mesh.Config, []verdict.Status) {
 	sorted := slices.Clone(objs)
 	slices.SortFunc(sorted, func(a, b *api.Object) int { return a.Ref().Compare(b.Ref()) })
@@ -73,8 +74,8 @@ func (r *reader) object(o *api.Object) {
 		r.coverage(meta.Origin, spec)
 		r.peerAuthentication(o, meta, spec)
 	default:
-		if !o.Kind.Acts {
-			r.say(meta.Origin, verdict.NotActedOn, "%s is read but not acted on yet", o.Kind.Name)
+		if code, message, idle := o.Kind.Idle(); idle {
+			r.say(meta.Origin, code, "%s", message)
 		}
 	}
 }

@@ -169,8 +169,8 @@ func Judge(raw []byte, namespace string) (errs, warnings []string, reason string
 		for _, e := range validate.Warnings(o) {
 			warnings = append(warnings, sentence(e.Path, e.Msg))
 		}
-		if !o.Kind.Acts {
-			warnings = append(warnings, "Lateen does not act on "+o.Kind.Plural+" yet")
+		if _, message, idle := o.Kind.Idle(); idle {
+			warnings = append(warnings, message)
 		}
 	}
 	return errs, warnings, "validation"

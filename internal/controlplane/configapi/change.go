@@ -85,8 +85,8 @@ func (h *handler) apply(r *http.Request) (any, error) {
 		for _, w := range validate.Warnings(o) {
 			warnings = append(warnings, problemOf(o, w.Path, w.Msg))
 		}
-		if !o.Kind.Acts {
-			warnings = append(warnings, problemOf(o, "", "the object is stored, but Lateen does not act on "+o.Kind.Plural+" yet"))
+		if _, message, idle := o.Kind.Idle(); idle {
+			warnings = append(warnings, problemOf(o, "", message))
 		}
 	}
 	if len(problems) > 0 {

@@ -103,8 +103,8 @@ func TestStatus(t *testing.T) {
 		}
 		return got
 	}
-	apply(good + "---\n{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: s}, spec: {}}\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: nn}}\n")
-	want := map[string]verdict.Code{"VirtualService/reviews": verdict.Shadowed, "Sidecar/s": verdict.NotActedOn, "Namespace/nn": verdict.Effective}
+	apply(good + "---\n{apiVersion: networking.istio.io/v1, kind: WorkloadGroup, metadata: {name: s}, spec: {template: {}}}\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: nn}}\n")
+	want := map[string]verdict.Code{"VirtualService/reviews": verdict.Shadowed, "WorkloadGroup/s": verdict.NotActedOn, "Namespace/nn": verdict.Effective}
 	if diff := cmp.Diff(want, verdicts()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -64,11 +64,11 @@ func objectStatus(o *api.Object, verdicts []verdict.Status, compiled int64) Obje
 	case o.Meta.Version > compiled:
 		s.Verdict = verdict.Waiting
 		s.Details = []FieldStatus{{Code: verdict.Waiting, Message: "the control plane has not read this version yet"}}
-	case len(verdicts) == 0 && !o.Kind.Acts:
-		s.Verdict = verdict.NotActedOn
-		s.Details = []FieldStatus{{Code: verdict.NotActedOn, Message: "Lateen does not act on " + o.Kind.Plural + " yet"}}
 	default:
 		s.Verdict = gravest(verdicts)
+		if code, message, idle := o.Kind.Idle(); idle && len(verdicts) == 0 {
+			s.Verdict, s.Details = code, []FieldStatus{{Code: code, Message: message}}
+		}
 	}
 	return s
 }
