@@ -17,7 +17,7 @@ const module = "github.com/lateen-mesh/lateen/"
 // A package that is missing here fails the test: say first where it belongs.
 const layers = `
 	# ground: the standard library and libraries only
-	NONE < verdict, spiffe, ops, wire, proxy/stream, proxy/timer, proxy/rawio, testkit/cert, testkit/apiserver;
+	NONE < verdict, spiffe, ops, wire, sum, proxy/stream, proxy/timer, proxy/rawio, testkit/cert, testkit/apiserver;
 	proxy/rawio < testkit/pipe, testkit/socket;
 
 	# workload side
@@ -58,12 +58,13 @@ const layers = `
 	spiffe < ca;
 
 	# model
-	verdict < registry < mesh;
+	verdict < registry;
+	registry, sum < mesh;
 	api, api/validate, mesh < istioapi;
 	api, mesh < gatewayapi < gatewaydeploy;
 
 	# per variant
-	verdict < ir;
+	verdict, sum < ir;
 	mesh, ir < compile;
 	ir < xds/build;
 	NONE < xds/server;

@@ -94,7 +94,7 @@ func (c *compiler) waits(d *mesh.Destination, missing *mesh.Missing) {
 // previous keeps the last effective form of a rule that waits for a destination;
 // without one, the route answers 503.
 func (c *compiler) previous(rule *mesh.HTTPRule, b boundSet, port uint16, out ir.Route, missing *mesh.Missing) ir.Route {
-	if old, ok := c.prior[rule.Key()]; ok {
+	if old, ok := c.snap.Remembered(rule.Key()); ok {
 		said := len(c.statuses)
 		clusters, gone := c.destinations(old.Destinations, port)
 		c.statuses = c.statuses[:said] // the old form's verdicts are not about an object that exists
@@ -165,7 +165,7 @@ func redirect(in *mesh.Redirect, port uint16) *ir.Redirect {
 // its calls may be made twice (docs/decisions/003).
 func (c *compiler) defaultRetry() *ir.Retry {
 	on := "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
-	if c.out.DataPlane == ir.Native {
+	if c.client.Native() {
 		on = "connect-failure,refused-stream,retriable-status-codes"
 	}
 	return &ir.Retry{Attempts: 2, On: on, AvoidPrevious: true}

@@ -13,18 +13,24 @@ import (
 // connectTimeout is Istio's default for a TCP connection to an endpoint.
 const connectTimeout = 10 * time.Second
 
-// clusters adds a cluster for every port of every visible host, and one for each
-// of its subsets, with their endpoints.
-func (c *compiler) clusters() {
+// clusters adds the clusters of every visible host, with their endpoints.
+func (c *assembler) clusters() {
 	c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.BlackHole}, Discovery: ir.Nowhere, App: ir.TCP, TLS: ir.PlainCall})
 	if c.out.Redirected {
 		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall, Pool: pool(nil, c.snap.Settings())})
 	}
 	for _, h := range c.hosts {
-		c.clustersOf(h)
+		c.clustersFor(h)
 	}
 }
 
+func (c *assembler) clustersFor(h *mesh.Host) {
+	c.out.Clusters = append(c.out.Clusters, c.contribution(h, OfClusters).Clusters...)
+	c.out.Assignments = append(c.out.Assignments, c.contribution(h, OfEndpoints).Assignments...)
+}
+
+// clustersOf adds a cluster for every port of a host, and one for each of its
+// subsets, with their endpoints.
 func (c *compiler) clustersOf(h *mesh.Host) {
 	policy := c.snap.Policy(c.client, h)
 	for _, p := range h.Ports {
@@ -79,15 +85,15 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 	if h.Service.Headless() {
 		out.Discovery = ir.ByAddress
 	}
-	if c.out.Gateway {
+	if c.client.Gateway() {
 		out.Discovery = ir.ByAssignment // its clients dial the gateway, not the endpoint
 	}
 	if out.Discovery == ir.ByAddress && out.TLS == ir.AutoTLS {
-		out.TLS = c.allMeshTLS(p)
+		out.TLS = c.allMeshTLS(h, p)
 	}
 	c.out.Clusters = append(c.out.Clusters, out)
 	if out.Discovery == ir.ByAssignment {
-		c.out.Assignments = append(c.out.Assignments, assignment(c.snap, callerOf(c.snap, c.node), h.Service.Distribution, out.Key, p, labels))
+		c.out.Assignments = append(c.out.Assignments, c.assignment(h, p, out.Key, labels))
 	}
 }
 
@@ -101,13 +107,14 @@ func (c *compiler) callTLS() ir.CallTLS {
 
 // allMeshTLS decides for clusters that call the address that the client dialled:
 // endpoints cannot be told apart there, so that mesh TLS needs all of them.
-func (c *compiler) allMeshTLS(p *mesh.Port) ir.CallTLS {
-	for _, e := range p.Endpoints {
-		if !takesMeshTLS(c.snap, &e) {
+func (c *compiler) allMeshTLS(h *mesh.Host, p *mesh.Port) ir.CallTLS {
+	list := c.snap.Endpoints(h, p)
+	for i := range list {
+		if !c.takesMeshTLS(&list[i]) {
 			return ir.PlainCall
 		}
 	}
-	if len(p.Endpoints) == 0 {
+	if len(list) == 0 {
 		return ir.PlainCall
 	}
 	return ir.MeshTLS
@@ -129,7 +136,7 @@ func appOf(p registry.Protocol) ir.App {
 // a port that declares nothing as one of HTTP/1.1, which every server speaks, though
 // its own client may speak HTTP/2 (Istio: no detection of protocols at gateways).
 func (c *compiler) appCalled(p registry.Protocol) ir.App {
-	if app := appOf(p); app != ir.Sniffed || !c.out.Gateway {
+	if app := appOf(p); app != ir.Sniffed || !c.client.Gateway() {
 		return app
 	}
 	return ir.HTTP

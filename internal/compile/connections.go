@@ -13,7 +13,7 @@ import (
 // connections opens a port whose connections are relayed, or told apart by their
 // first bytes: at the service's address, or at each endpoint of a headless one.
 func (c *compiler) connections(h *mesh.Host, p *mesh.Port, app ir.App) {
-	if !c.out.Redirected {
+	if !c.client.Redirected() {
 		c.say(h.Service.Origin, verdict.Unsupported, verdict.Ref{},
 			"without redirection a sidecar serves HTTP ports only: port %d of %s is called directly", p.Number, h.Name)
 		return
@@ -29,28 +29,30 @@ func (c *compiler) connections(h *mesh.Host, p *mesh.Port, app ir.App) {
 		}
 		return
 	}
-	for _, e := range p.Endpoints {
-		if e.Addr.Addr() == c.node.addr() {
+	for _, e := range c.snap.Endpoints(h, p) {
+		if c.client.Has(e.Addr.Addr()) {
 			continue // a workload's call to itself does not go through its proxy
 		}
 		l.Addr, l.Port = e.Addr.Addr(), e.Addr.Port()
-		if first := c.opened(l.Addr, l.Port); first == nil {
-			c.out.Outbound = append(c.out.Outbound, l)
-		} else if first.Origins[0].Ref != h.Ref() {
-			c.say(h.Service.Origin, verdict.Shadowed, first.Origins[0].Ref,
-				"%s is an endpoint of %s too, whose listener calls to it use", e.Addr, first.Origins[0].Ref)
-		}
+		c.out.Outbound = append(c.out.Outbound, l)
 	}
 }
 
-// opened finds the listener of an address and port.
-func (c *compiler) opened(addr netip.Addr, port uint16) *ir.Listener {
-	for i := range c.out.Outbound {
-		if c.out.Outbound[i].Addr == addr && c.out.Outbound[i].Port == port {
-			return &c.out.Outbound[i]
+// open adds a host's listeners. Of several hosts with one address and port, those
+// whose endpoints are called directly, the first has it.
+func (c *assembler) open(list []ir.Listener) {
+	for _, l := range list {
+		at := netip.AddrPortFrom(l.Addr, l.Port)
+		first := c.opened[at]
+		switch {
+		case first == nil:
+			c.opened[at] = &l
+			c.out.Outbound = append(c.out.Outbound, l)
+		case first.Origins[0].Ref != l.Origins[0].Ref:
+			c.say(l.Origins[0], verdict.Shadowed, first.Origins[0].Ref,
+				"%s is an endpoint of %s too, whose listener calls to it use", at, first.Origins[0].Ref)
 		}
 	}
-	return nil
 }
 
 // chains are where connections to a port go: by the rules for TLS or for TCP,
@@ -59,7 +61,7 @@ func (c *compiler) opened(addr netip.Addr, port uint16) *ir.Listener {
 func (c *compiler) chains(h *mesh.Host, p *mesh.Port) []ir.Chain {
 	at := bound{gateway: mesh.MeshGateway, port: p.Number, called: p.Number}
 	var out []ir.Chain
-	for _, set := range c.snap.Routes(c.node.Namespace, h.Name) {
+	for _, set := range c.snap.Routes(c.client, h.Name) {
 		rules := set.TCP
 		if p.Protocol == registry.HTTPS || p.Protocol == registry.TLS {
 			rules = set.TLS

@@ -22,32 +22,31 @@ func Endpoints(snap *mesh.Snapshot, node Node, key ir.Key) (a ir.Assignment, ok 
 	if !ok || key.Direction != ir.OutboundTo {
 		return ir.Assignment{}, false
 	}
-	p := h.Port(key.Port)
-	if p == nil {
-		return ir.Assignment{}, false
-	}
-	var labels map[string]string
-	if key.Subset != "" {
-		s := snap.Policy(mesh.Client{Namespace: node.Namespace, Labels: node.Labels}, h).Subset(key.Subset)
-		if s == nil {
-			return ir.Assignment{}, false
+	for _, a := range NewView(snap, node, nil).part(h, OfEndpoints).Assignments {
+		if a.Cluster == key {
+			return a, true
 		}
-		labels = s.Labels
 	}
-	return assignment(snap, callerOf(snap, node), h.Service.Distribution, key, p, labels), true
+	return ir.Assignment{}, false
 }
 
 // assignment groups a port's endpoints with the labels by locality, and by how near
 // they are to the caller where the service prefers near ones.
-func assignment(snap *mesh.Snapshot, from caller, prefer registry.Distribution, key ir.Key, p *mesh.Port, labels map[string]string) ir.Assignment {
+func (c *compiler) assignment(h *mesh.Host, p *mesh.Port, key ir.Key, labels map[string]string) ir.Assignment {
+	var from caller
+	prefer := h.Service.Distribution
+	if prefer != registry.Anywhere {
+		from = c.client.Place()
+	}
 	type place struct {
 		registry.Locality
 		distance uint32
 	}
 	out := ir.Assignment{Cluster: key}
 	byPlace := map[place]int{}
-	for i := range p.Endpoints {
-		e := &p.Endpoints[i]
+	list := c.snap.Endpoints(h, p)
+	for i := range list {
+		e := &list[i]
 		if !registry.Matches(labels, e.Workload.Labels) {
 			continue
 		}
@@ -59,7 +58,7 @@ func assignment(snap *mesh.Snapshot, from caller, prefer registry.Distribution, 
 			out.Localities = append(out.Localities, ir.LocalityEndpoints{Region: l.Region, Zone: l.Zone, Subzone: l.Subzone, Priority: l.distance})
 		}
 		out.Localities[at].Endpoints = append(out.Localities[at].Endpoints, ir.Endpoint{
-			Addr: e.Addr, MeshTLS: takesMeshTLS(snap, e), Label: workloadLabel(e.Workload),
+			Addr: e.Addr, MeshTLS: c.takesMeshTLS(e), Label: workloadLabel(e.Workload),
 		})
 	}
 	closeGaps(out.Localities)
@@ -76,11 +75,11 @@ func assignment(snap *mesh.Snapshot, from caller, prefer registry.Distribution, 
 
 // takesMeshTLS reports whether an endpoint can be called with mesh TLS: a proxy
 // stands before it that does not turn it off for the port.
-func takesMeshTLS(snap *mesh.Snapshot, e *registry.Endpoint) bool {
+func (c *compiler) takesMeshTLS(e *registry.Endpoint) bool {
 	if !e.Workload.Proxied {
 		return false
 	}
-	mtls := snap.MTLS(e.Workload.Namespace, e.Workload.Labels)
+	mtls := c.snap.MTLS(e.Workload.Namespace, e.Workload.Labels)
 	return mtls.At(e.Addr.Port()) != mesh.Disable
 }
 

@@ -21,7 +21,7 @@ type openServer struct {
 
 // gateway compiles the servers of all gateways that select the node. Servers of
 // one port are merged; the oldest gateway decides between plain HTTP and TLS.
-func (c *compiler) gateway() {
+func (c *assembler) gateway() {
 	byPort := map[uint16][]openServer{}
 	for _, g := range c.snap.Gateways(c.node.Namespace, c.node.Labels) {
 		for i := range g.Servers {
@@ -46,7 +46,7 @@ func (c *compiler) gateway() {
 
 // targetPort is the port that the gateway's workload listens on for a server's
 // port: what a Service that selects the workload says, else the same port.
-func (c *compiler) targetPort(port uint16) uint16 {
+func (c *assembler) targetPort(port uint16) uint16 {
 	self := c.self()
 	for _, h := range c.snap.Serving(c.node.Namespace, c.node.Labels) {
 		if p := h.Port(port); p != nil {
@@ -58,7 +58,7 @@ func (c *compiler) targetPort(port uint16) uint16 {
 	return port
 }
 
-func (c *compiler) httpPort(port uint16, servers []openServer) {
+func (c *assembler) httpPort(port uint16, servers []openServer) {
 	l := ir.Listener{Port: port, Table: "http." + strconv.Itoa(int(port))}
 	for i := range servers {
 		s := &servers[i]
@@ -70,7 +70,7 @@ func (c *compiler) httpPort(port uint16, servers []openServer) {
 
 // tlsPort opens a port whose servers end TLS, one route table for each. A server
 // without a usable credential stays closed; mesh.Build says so.
-func (c *compiler) tlsPort(port uint16, servers []openServer) {
+func (c *assembler) tlsPort(port uint16, servers []openServer) {
 	l := ir.Listener{Port: port}
 	var tables []*ir.Table // as l.Chains
 	taken := map[string]*openServer{}
@@ -124,7 +124,7 @@ func secretName(s *mesh.Server) string {
 	return "kubernetes://" + s.Credential
 }
 
-func (c *compiler) secret(name string, sec *mesh.Secret) {
+func (c *assembler) secret(name string, sec *mesh.Secret) {
 	for i := range c.out.Secrets {
 		if c.out.Secrets[i].Name == name {
 			return
@@ -142,7 +142,7 @@ type gatewayHost struct {
 
 // gatewayTable compiles the routes of a port: a virtual host for each host that a
 // server and a rule set bound to its gateway have in common.
-func (c *compiler) gatewayTable(name string, servers []openServer) ir.Table {
+func (c *assembler) gatewayTable(name string, servers []openServer) ir.Table {
 	hosts := map[string]*gatewayHost{}
 	at := func(host string) *gatewayHost {
 		if hosts[host] == nil {
@@ -189,7 +189,7 @@ func (c *compiler) gatewayTable(name string, servers []openServer) ir.Table {
 	return t
 }
 
-func (c *compiler) gatewayVirtualHost(host string, port uint16, gh *gatewayHost) ir.VirtualHost {
+func (c *assembler) gatewayVirtualHost(host string, port uint16, gh *gatewayHost) ir.VirtualHost {
 	slices.SortStableFunc(gh.sets, func(a, b boundSet) int {
 		return cmp.Or(cmp.Compare(a.set.Created, b.set.Created), a.set.Origin.Ref.Compare(b.set.Origin.Ref))
 	})

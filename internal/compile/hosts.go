@@ -13,10 +13,10 @@ import (
 func (c *compiler) virtualHost(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
 	out := ir.VirtualHost{
 		Name:    h.Name + ":" + strconv.Itoa(int(p.Number)),
-		Domains: domains(h, c.node.Namespace),
+		Domains: domains(h, c.client),
 		Origins: []verdict.Origin{h.Service.Origin},
 	}
-	sets := mesh.Governing(c.snap.Routes(c.node.Namespace, h.Name), p.Number, h.Service.Namespace, c.node.Namespace)
+	sets := mesh.Governing(c.snap.Routes(c.client, h.Name), p.Number, h.Service.Namespace, c.client)
 	if len(sets) == 0 {
 		out.Routes = []ir.Route{c.defaultRoute(h, p)}
 		return out
@@ -38,12 +38,12 @@ func (c *compiler) anyDomain(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
 	return out
 }
 
-// domains are the names by which clients of a namespace call a host, in Istio's
-// order, and its address.
-func domains(h *mesh.Host, namespace string) []string {
+// domains are the names by which a client calls a host, in Istio's order, and its
+// address.
+func domains(h *mesh.Host, by mesh.Client) []string {
 	name, ns := h.Service.Name, h.Service.Namespace
 	out := []string{h.Name, h.Name + "."}
-	if ns == namespace {
+	if by.In(ns) {
 		out = append(out, name, name+"."+ns+".svc", name+"."+ns)
 	} else {
 		out = append(out, name+"."+ns, name+"."+ns+".svc")
@@ -77,7 +77,7 @@ func uniqueDomains(t *ir.Table) {
 // others is for hosts that the mesh does not know: requests go where the client
 // dialled (outbound policy ALLOW_ANY). Without redirection the client dialled the
 // proxy itself, and they are refused.
-func (c *compiler) others() ir.VirtualHost {
+func (c *assembler) others() ir.VirtualHost {
 	if !c.out.Redirected {
 		return ir.VirtualHost{
 			Name:    "block_all",

@@ -12,7 +12,7 @@ import (
 
 // inbound compiles the ports that services lead to at the node's workload. Where
 // several services lead to one port, the oldest decides its protocol.
-func (c *compiler) inbound() {
+func (c *assembler) inbound() {
 	mtls := c.snap.MTLS(c.node.Namespace, c.node.Labels)
 	in := &ir.Inbound{Addr: c.node.addr(), Mode: inboundMode(mtls.Mode)}
 	self := c.self()
@@ -46,7 +46,7 @@ func (c *compiler) inbound() {
 	c.inboundClusters(in, speaks)
 }
 
-func (c *compiler) inboundPort(target uint16, h *mesh.Host, p *mesh.Port, mtls *mesh.MTLS) ir.InboundPort {
+func (c *assembler) inboundPort(target uint16, h *mesh.Host, p *mesh.Port, mtls *mesh.MTLS) ir.InboundPort {
 	return ir.InboundPort{
 		Port:     target,
 		App:      appOf(p.Protocol),
@@ -59,7 +59,7 @@ func (c *compiler) inboundPort(target uint16, h *mesh.Host, p *mesh.Port, mtls *
 // versionInside is the version of HTTP in which the workload itself is called. An
 // upgrade is between proxies only; a policy that keeps the client's version keeps
 // it to the end (Istio applies useClientProtocol on both sides).
-func (c *compiler) versionInside(h *mesh.Host, p *mesh.Port) ir.Version {
+func (c *assembler) versionInside(h *mesh.Host, p *mesh.Port) ir.Version {
 	pool := c.snap.Policy(c.client, h).Effective("", p.Number).Pool
 	if pool != nil && pool.Version == mesh.Upgraded {
 		pool = nil
@@ -67,7 +67,7 @@ func (c *compiler) versionInside(h *mesh.Host, p *mesh.Port) ir.Version {
 	return version(appOf(p.Protocol), pool)
 }
 
-func (c *compiler) inboundClusters(in *ir.Inbound, speaks map[uint16]ir.Version) {
+func (c *assembler) inboundClusters(in *ir.Inbound, speaks map[uint16]ir.Version) {
 	if c.out.Redirected {
 		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.InboundPassthrough}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall})
 	}
@@ -90,7 +90,7 @@ func (c *compiler) inboundClusters(in *ir.Inbound, speaks map[uint16]ir.Version)
 
 // self is the node's workload in the registry; where it is not registered yet, one
 // made of the facts that the node tells.
-func (c *compiler) self() *registry.Workload {
+func (c *assembler) self() *registry.Workload {
 	for _, w := range c.snap.Workloads().Namespace(c.node.Namespace) {
 		if slices.Contains(c.node.IPs, w.Addr) {
 			return w

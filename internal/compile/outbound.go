@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
@@ -18,24 +19,21 @@ const (
 // outbound compiles the ports that the node's workload can call: one listener and
 // one route table for each number that HTTP services use, and one listener for
 // each address and port of other services.
-func (c *compiler) outbound() {
+func (c *assembler) outbound() {
 	tables := map[uint16]*ir.Table{}
 	origins := map[uint16][]verdict.Origin{}
 	for _, h := range c.hosts {
-		for _, p := range h.Ports {
-			switch app := appOf(p.Protocol); {
-			case p.Number == redirectOut || p.Number == redirectIn:
-				c.say(h.Service.Origin, verdict.Unsupported, verdict.Ref{}, "the port %d belongs to redirection: sidecars do not serve it", p.Number)
-			case app.HTTPish():
-				if tables[p.Number] == nil {
-					tables[p.Number] = &ir.Table{Name: strconv.Itoa(int(p.Number))}
-				}
-				tables[p.Number].Hosts = append(tables[p.Number].Hosts, c.virtualHost(h, p))
-				origins[p.Number] = append(origins[p.Number], h.Service.Origin)
-			default:
-				c.connections(h, p, app)
+		part := c.contribution(h, OfCalls)
+		for i := range part.Hosts {
+			e := &part.Hosts[i]
+			if tables[e.Port] == nil {
+				tables[e.Port] = &ir.Table{Name: strconv.Itoa(int(e.Port))}
 			}
+			tables[e.Port].Hosts = append(tables[e.Port].Hosts, e.Host)
+			origins[e.Port] = append(origins[e.Port], e.Origin)
 		}
+		c.open(part.Outbound)
+		c.out.Tables = append(c.out.Tables, part.Tables...)
 	}
 	for number, t := range tables { // the lists are sorted when everything is there
 		uniqueDomains(t)
@@ -47,8 +45,22 @@ func (c *compiler) outbound() {
 	}
 }
 
+// callsOf compiles how the ports of a host are called.
+func (c *compiler) callsOf(h *mesh.Host) {
+	for _, p := range h.Ports {
+		switch app := appOf(p.Protocol); {
+		case p.Number == redirectOut || p.Number == redirectIn:
+			c.say(h.Service.Origin, verdict.Unsupported, verdict.Ref{}, "the port %d belongs to redirection: sidecars do not serve it", p.Number)
+		case app.HTTPish():
+			c.out.Hosts = append(c.out.Hosts, PortHost{p.Number, c.virtualHost(h, p), h.Service.Origin})
+		default:
+			c.connections(h, p, app)
+		}
+	}
+}
+
 // bindAddr is where HTTP ports are bound without redirection: loopback.
-func (c *compiler) bindAddr() netip.Addr {
+func (c *assembler) bindAddr() netip.Addr {
 	if c.out.Redirected {
 		return netip.Addr{}
 	}

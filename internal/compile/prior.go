@@ -15,7 +15,7 @@ type Prior map[string]mesh.HTTPRule
 func Next(snap *mesh.Snapshot, prior Prior) Prior {
 	next := Prior{}
 	for _, set := range snap.AllRoutes() {
-		client := mesh.Client{Namespace: set.Namespace}
+		client := mesh.Caller{Namespace: set.Namespace}
 		for i := range set.HTTP {
 			rule := &set.HTTP[i]
 			if len(rule.Destinations) == 0 || rule.Invalid != "" {

@@ -2,7 +2,6 @@ package compile
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -17,7 +16,7 @@ import (
 // The verdicts are those that depend on who calls; mesh.Build gives the others.
 // verdict.Sort drops what both, or the compilations for several proxies, say alike.
 func Proxy(snap *mesh.Snapshot, node Node, prior Prior) (*ir.Proxy, []verdict.Status) {
-	c := newCompiler(snap, node, prior)
+	c := newAssembler(NewView(snap, node, prior))
 	c.clusters()
 	if node.Kind == Router {
 		c.gateway()
@@ -33,38 +32,48 @@ func Proxy(snap *mesh.Snapshot, node Node, prior Prior) (*ir.Proxy, []verdict.St
 	return c.out, verdict.Sort(c.statuses)
 }
 
-// compiler holds the state of one compilation.
-type compiler struct {
-	snap     *mesh.Snapshot
-	node     Node
-	client   mesh.Client
-	prior    Prior
-	hosts    []*mesh.Host // visible to the proxy, by name
-	out      *ir.Proxy
-	statuses []verdict.Status
+// assembler makes a proxy's configuration of what the hosts contribute and of what
+// is the proxy's own: its inbound side, a gateway's servers.
+type assembler struct {
+	*compiler // for rules at gateways
+	view      *View
+	snap      *mesh.Snapshot
+	node      Node
+	hosts     []*mesh.Host // visible to the proxy, by name
+	opened    map[netip.AddrPort]*ir.Listener
+	out       *ir.Proxy
 }
 
-func newCompiler(snap *mesh.Snapshot, node Node, prior Prior) *compiler {
-	return &compiler{
-		snap:   snap,
-		node:   node,
-		client: mesh.Client{Namespace: node.Namespace, Labels: node.Labels},
-		prior:  prior,
-		hosts:  hostsOf(snap, &node),
+func newAssembler(v *View) *assembler {
+	return &assembler{
+		compiler: newCompiler(v),
+		view:     v,
+		snap:     v.snap,
+		node:     v.node,
+		hosts:    hostsOf(v.snap, &v.node),
+		opened:   map[netip.AddrPort]*ir.Listener{},
 		out: &ir.Proxy{
-			Gateway:     node.Kind == Router,
-			DataPlane:   cmp.Or(node.DataPlane, ir.Native),
-			Redirected:  node.Kind != Router && node.Interception != None,
-			Namespace:   node.Namespace,
-			TrustDomain: snap.TrustDomain(),
-			SocketMark:  node.SocketMark,
+			Gateway:     v.node.Kind == Router,
+			DataPlane:   dataPlane(&v.node),
+			Redirected:  v.node.redirected(),
+			Namespace:   v.node.Namespace,
+			TrustDomain: v.snap.TrustDomain(),
+			SocketMark:  v.node.SocketMark,
 		},
 	}
 }
 
-func (c *compiler) say(at verdict.Origin, code verdict.Code, by verdict.Ref, format string, args ...any) {
-	c.statuses = append(c.statuses, verdict.Status{Origin: at, Code: code, By: by, Message: fmt.Sprintf(format, args...)})
+// contribution compiles what a host contributes.
+func (c *assembler) contribution(h *mesh.Host, what Contribution) *Part {
+	p := c.view.part(h, what)
+	c.statuses = append(c.statuses, p.Statuses...)
+	return p
 }
+
+func dataPlane(n *Node) ir.DataPlane { return cmp.Or(n.DataPlane, ir.Native) }
+
+// redirected reports whether connections reach the proxy by redirection.
+func (n *Node) redirected() bool { return n.Kind != Router && n.Interception != None }
 
 // addr is the proxy's own address; invalid where it has told none.
 func (n *Node) addr() netip.Addr {

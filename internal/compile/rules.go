@@ -5,7 +5,6 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/ir"
 	"github.com/lateen-mesh/lateen/internal/mesh"
-	"github.com/lateen-mesh/lateen/internal/registry"
 )
 
 // boundSet is a rule set where it acts: on sidecars (mesh.MeshGateway), or at a
@@ -92,7 +91,7 @@ func (c *compiler) meant(labels map[string]string, namespace string, gateways []
 	if gateway != mesh.MeshGateway {
 		return true // the caller's labels are not known at a gateway; Istio ignores them there
 	}
-	return registry.Matches(labels, c.node.Labels) && (namespace == "" || namespace == c.node.Namespace)
+	return c.client.Carries(labels) && (namespace == "" || c.client.In(namespace))
 }
 
 func match(m *mesh.HTTPMatch) ir.Match {

@@ -24,7 +24,7 @@ func hostsOf(snap *mesh.Snapshot, n *Node) []*mesh.Host {
 
 // led adds the clusters of hosts that are not in the scope and that the rules of
 // those in it lead to: they are not called by their names.
-func (c *compiler) led() {
+func (c *assembler) led() {
 	if !c.node.OnDemand {
 		return
 	}
@@ -54,7 +54,7 @@ func (c *compiler) led() {
 	}
 	for _, n := range slices.Sorted(maps.Keys(named)) {
 		if h, ok := c.snap.Host(n); ok && named[n] {
-			c.clustersOf(h)
+			c.clustersFor(h)
 		}
 	}
 }
@@ -93,7 +93,7 @@ func endpointAt(h *mesh.Host, addr netip.Addr, port uint16) bool {
 func HostsNamed(snap *mesh.Snapshot, namespace, authority string, port uint16) []string {
 	var out []string
 	for _, h := range snap.Hosts(namespace) {
-		if h.Port(port) != nil && slices.ContainsFunc(domains(h, namespace), func(d string) bool { return answersTo(d, authority) }) {
+		if h.Port(port) != nil && slices.ContainsFunc(domains(h, mesh.Caller{Namespace: namespace}), func(d string) bool { return answersTo(d, authority) }) {
 			out = append(out, h.Name)
 		}
 	}

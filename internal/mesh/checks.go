@@ -42,7 +42,7 @@ func (s *Snapshot) checkRoutes(v *verdicts, r *RouteSet) {
 			s.checkBinding(v, at, r, name)
 		}
 	}
-	client := Client{Namespace: r.Namespace}
+	client := Caller{Namespace: r.Namespace}
 	for i := range r.HTTP {
 		rule := &r.HTTP[i]
 		for j := range rule.Destinations {

@@ -95,7 +95,12 @@ func (s *Snapshot) AllHosts() []*Host { return s.hosts }
 
 // sees reports whether a host is visible from a namespace.
 func (s *Snapshot) sees(namespace string, h *Host) bool {
-	return visible(exported(h.Service.ExportTo, s.settings.ServiceExportTo), h.Service.Namespace, namespace)
+	return s.seenBy(h, Caller{Namespace: namespace})
+}
+
+// seenBy reports whether a client sees a host.
+func (s *Snapshot) seenBy(h *Host, c Client) bool {
+	return seenBy(exported(h.Service.ExportTo, s.settings.ServiceExportTo), h.Service.Namespace, c)
 }
 
 // Hosts lists the hosts that are visible from a namespace, by name.

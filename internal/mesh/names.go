@@ -69,13 +69,5 @@ func exported(list, byDefault []string) []string {
 // visible reports whether something of namespace home, exported to exportTo, is
 // seen from namespace ns. An empty list means everywhere.
 func visible(exportTo []string, home, ns string) bool {
-	if len(exportTo) == 0 {
-		return true
-	}
-	for _, e := range exportTo {
-		if e == "*" || e == ns || e == "." && home == ns {
-			return true
-		}
-	}
-	return false
+	return seenBy(exportTo, home, Caller{Namespace: ns})
 }

@@ -35,6 +35,7 @@ func (p *Policy) Subset(name string) *Subset {
 // policyIndex finds policies by namespace; lists are the most specific first.
 type policyIndex struct {
 	exact map[[2]string][]*Policy // by namespace and host
+	named map[string][]string     // the namespaces in exact, by host
 	wild  map[string][]*Policy    // by namespace; the longest host first
 }
 
@@ -44,7 +45,7 @@ type policyIndex struct {
 func newPolicyIndex(v *verdicts, list []HostPolicy, exportTo []string) *policyIndex {
 	sorted := pointers(list)
 	slices.SortFunc(sorted, func(a, b *HostPolicy) int { return older(&a.Meta, &b.Meta) })
-	x := &policyIndex{exact: map[[2]string][]*Policy{}, wild: map[string][]*Policy{}}
+	x := &policyIndex{exact: map[[2]string][]*Policy{}, named: map[string][]string{}, wild: map[string][]*Policy{}}
 	for _, hp := range sorted {
 		x.add(v, hp, exportTo)
 	}
@@ -82,6 +83,9 @@ func (x *policyIndex) add(v *verdicts, hp *HostPolicy, exportTo []string) {
 	if wild {
 		x.wild[hp.Namespace] = append(list, p)
 	} else {
+		if len(list) == 0 {
+			x.named[hp.Host] = append(x.named[hp.Host], hp.Namespace)
+		}
 		x.exact[[2]string{hp.Namespace, hp.Host}] = append(list, p)
 	}
 }
@@ -115,26 +119,35 @@ func equalMaps(a, b map[string]string) bool {
 	return len(a) == len(b) && registry.Matches(a, b)
 }
 
-// Client is who calls: the facts on which policies and rules depend.
-type Client struct {
-	Namespace string
-	Labels    map[string]string
-}
-
 // Policy finds the policy for a host as a client sees it: of the client's own
 // namespace, else of the host's, else of the root namespace (Istio, DestinationRule
 // lookup). Within a namespace an exact host wins over a wildcard. Nil if there is none.
 func (s *Snapshot) Policy(c Client, h *Host) *Policy {
 	home := h.Service.Namespace
-	for i, ns := range []string{c.Namespace, home, s.rootNamespace} {
-		if i > 0 && ns == c.Namespace {
-			continue
-		}
-		if p := s.policies.find(ns, c, h.Name); p != nil {
-			return p
+	for _, ns := range s.policies.namespaces(h.Name) {
+		if ns != home && c.In(ns) { // of the client's own; those of home come first for everybody else
+			if p := s.policies.find(ns, c, h.Name); p != nil {
+				return p
+			}
+			break
 		}
 	}
-	return nil
+	if p := s.policies.find(home, c, h.Name); p != nil {
+		return p
+	}
+	return s.policies.find(s.rootNamespace, c, h.Name)
+}
+
+// namespaces lists those that have a policy which matches a host, sorted.
+func (x *policyIndex) namespaces(host string) []string {
+	out := slices.Clone(x.named[host])
+	for ns, list := range x.wild {
+		if slices.ContainsFunc(list, func(p *Policy) bool { return hostMatches(p.Host, host) }) {
+			out = append(out, ns)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func (x *policyIndex) find(ns string, c Client, host string) *Policy {
@@ -154,8 +167,8 @@ func (x *policyIndex) find(ns string, c Client, host string) *Policy {
 // takes reports whether the policy is for the client. Chosen clients are those of
 // the policy's own namespace.
 func (p *Policy) takes(c Client) bool {
-	if len(p.Clients) > 0 && (c.Namespace != p.Namespace || !registry.Matches(p.Clients, c.Labels)) {
+	if len(p.Clients) > 0 && !(c.In(p.Namespace) && c.Carries(p.Clients)) {
 		return false
 	}
-	return visible(p.ExportTo, p.Namespace, c.Namespace)
+	return seenBy(p.ExportTo, p.Namespace, c)
 }

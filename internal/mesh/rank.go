@@ -54,10 +54,10 @@ func (r Rank) Compare(o Rank) int {
 }
 
 // Governing are the sets whose HTTP rules act for a port of a service's host on the
-// sidecars of a namespace, of those that Routes gave. Rules of the Gateway API
+// sidecar of a client, of those that Routes gave. Rules of the Gateway API
 // replace all others there; those of the client's own namespace (consumer routes)
 // replace those of the service's (producer routes; GEP-1426).
-func Governing(sets []*RouteSet, port uint16, home, namespace string) []*RouteSet {
+func Governing(sets []*RouteSet, port uint16, home string, c Client) []*RouteSet {
 	var plain, producer, consumer []*RouteSet
 	for _, s := range sets {
 		switch {
@@ -65,7 +65,7 @@ func Governing(sets []*RouteSet, port uint16, home, namespace string) []*RouteSe
 		case !s.Ranked:
 			plain = append(plain, s)
 		case s.Port != 0 && s.Port != port:
-		case s.Namespace == namespace && namespace != home:
+		case s.Namespace != home && c.In(s.Namespace):
 			consumer = append(consumer, s)
 		default:
 			producer = append(producer, s)

@@ -24,7 +24,7 @@ type Missing struct {
 // called (called; 0 if that is not known). It returns why it failed otherwise.
 func (s *Snapshot) Resolve(d *Destination, c Client, called uint16) (Target, *Missing) {
 	h, ok := s.byName[d.Host]
-	if !ok || !s.sees(c.Namespace, h) {
+	if !ok || !s.seenBy(h, c) {
 		return Target{}, &Missing{Message: fmt.Sprintf("the host %s is not known", d.Host), By: serviceRef(d.Host)}
 	}
 	t := Target{Host: h, Subset: d.Subset}

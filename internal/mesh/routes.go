@@ -5,6 +5,8 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/sum"
 )
 
 // routeIndex finds rule sets by host and by gateway; lists are oldest first.
@@ -13,12 +15,15 @@ type routeIndex struct {
 	exact    map[string][]*RouteSet // on sidecars, by host
 	wild     []*RouteSet            // on sidecars, with a wildcard host
 	gateways map[string][]*RouteSet // by gateway, "namespace/name"
+	revs     map[*RouteSet]uint64   // hashes of all
 }
 
 func newRouteIndex(list []RouteSet) *routeIndex {
 	x := &routeIndex{all: pointers(list), exact: map[string][]*RouteSet{}, gateways: map[string][]*RouteSet{}}
 	slices.SortFunc(x.all, func(a, b *RouteSet) int { return older(&a.Meta, &b.Meta) })
+	x.revs = make(map[*RouteSet]uint64, len(x.all))
 	for _, r := range x.all {
+		x.revs[r] = sum.Of(r)
 		for _, g := range slices.Compact(slices.Sorted(slices.Values(r.Gateways))) {
 			if attaches(r, g) {
 				x.gateways[g] = append(x.gateways[g], r)
@@ -48,13 +53,13 @@ func attaches(r *RouteSet, gateway string) bool {
 	return gateway != MeshGateway && r.Ranked == strings.HasPrefix(gateway, listenerPrefix)
 }
 
-// Routes lists the rule sets for a host on the sidecars of a namespace, the oldest
-// first. Sets that name the host win over sets with a wildcard: those are given
+// Routes lists the rule sets for a host on a client's sidecar, the oldest first. Sets
+// that name the host win over sets with a wildcard: those are given
 // only where no set names the host.
-func (s *Snapshot) Routes(namespace, host string) []*RouteSet {
+func (s *Snapshot) Routes(c Client, host string) []*RouteSet {
 	var out []*RouteSet
 	for _, r := range s.routes.exact[host] {
-		if visible(exported(r.ExportTo, s.settings.RouteExportTo), r.Namespace, namespace) {
+		if seenBy(exported(r.ExportTo, s.settings.RouteExportTo), r.Namespace, c) {
 			out = append(out, r)
 		}
 	}
@@ -63,11 +68,12 @@ func (s *Snapshot) Routes(namespace, host string) []*RouteSet {
 	}
 	best := ""
 	for _, r := range s.routes.wild {
-		if !visible(exported(r.ExportTo, s.settings.RouteExportTo), r.Namespace, namespace) {
+		w := widest(r.Hosts, host)
+		if w == "" || !seenBy(exported(r.ExportTo, s.settings.RouteExportTo), r.Namespace, c) {
 			continue
 		}
-		switch w := widest(r.Hosts, host); {
-		case w == "" || len(w) < len(best):
+		switch {
+		case len(w) < len(best):
 		case len(w) > len(best):
 			best, out = w, []*RouteSet{r}
 		default:

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/registry"
+	"github.com/lateen-mesh/lateen/internal/sum"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 )
 
@@ -29,6 +30,7 @@ type Inputs struct {
 // what its methods return.
 type Snapshot struct {
 	settings      Settings
+	settingsRev   uint64
 	trustDomain   string
 	rootNamespace string
 	workloads     *registry.Index
@@ -55,6 +57,7 @@ func Build(cfg Config, in Inputs) (*Snapshot, []verdict.Status) {
 		workloads:     registry.NewIndex(in.Workloads),
 		secrets:       make(map[[2]string]*Secret, len(cfg.Secrets)),
 	}
+	s.settingsRev = sum.Of([]any{s.settings, s.trustDomain, s.rootNamespace})
 	var v verdicts
 	if asked := cfg.Settings.TrustDomain; asked != "" && asked != s.trustDomain {
 		v.say(cfg.Settings.Origin.At("trustDomain"), verdict.Waiting, "the trust domain is %s until the control plane starts again", s.trustDomain)

@@ -66,7 +66,7 @@ func TestPolicyLookup(t *testing.T) {
 			s, _ := build(t, Config{Services: []registry.Service{service("home", "a", 80)}, Policies: c.policies})
 			h, _ := s.Host(host)
 			var got Algorithm
-			if p := s.Policy(Client{Namespace: "client", Labels: c.labels}, h); p != nil {
+			if p := s.Policy(Caller{Namespace: "client", Labels: c.labels}, h); p != nil {
 				got = p.Traffic.Balance.Algorithm
 			}
 			if got != c.want {
@@ -154,7 +154,7 @@ func TestRoutesByHost(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s, _ := build(t, Config{Routes: c.sets})
 			var got []string
-			for _, r := range s.Routes("elsewhere", "a.n.svc.cluster.local") {
+			for _, r := range s.Routes(Caller{Namespace: "elsewhere"}, "a.n.svc.cluster.local") {
 				got = append(got, r.Name)
 			}
 			if strings.Join(got, " ") != c.want {
@@ -189,7 +189,7 @@ func TestResolve(t *testing.T) {
 		{"no such subset", Destination{Host: Hostname("one", "n"), Subset: "v2"}, 0, 0, "subset v2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			target, missing := s.Resolve(&c.d, Client{Namespace: "elsewhere"}, c.called)
+			target, missing := s.Resolve(&c.d, Caller{Namespace: "elsewhere"}, c.called)
 			switch {
 			case c.want == "" && (missing != nil || target.Port.Number != c.port):
 				t.Errorf("got %+v, %+v", target, missing)
@@ -296,10 +296,10 @@ func TestSettingsExportTo(t *testing.T) {
 			if got := len(snap.Hosts("b")) == 1; got != c.host {
 				t.Errorf("the host is seen: %t", got)
 			}
-			if got := len(snap.Routes("b", h.Name)) == 1; got != c.route {
+			if got := len(snap.Routes(Caller{Namespace: "b"}, h.Name)) == 1; got != c.route {
 				t.Errorf("the route is seen: %t", got)
 			}
-			if got := snap.Policy(Client{Namespace: "b"}, h) != nil; got != c.policy {
+			if got := snap.Policy(Caller{Namespace: "b"}, h) != nil; got != c.policy {
 				t.Errorf("the policy is seen: %t", got)
 			}
 		})

@@ -1,0 +1,103 @@
+package compile
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/sum"
+)
+
+// client is the facts of a proxy, for what is compiled host by host. Every fact that
+// is asked is noted: what was compiled is good for all clients that would give the
+// same answers. So nothing there may look at the Node itself. It is a mesh.Client.
+type client struct{ v *View }
+
+// In reports whether the client is of a namespace.
+func (c client) In(namespace string) bool { return c.v.ask(isIn, namespace) == 1 }
+
+// Carries reports whether the client has all of the labels.
+func (c client) Carries(labels map[string]string) bool {
+	return len(labels) == 0 || c.v.ask(carries, labelText(labels)) == 1
+}
+
+// Has reports whether an address is the client's own.
+func (c client) Has(addr netip.Addr) bool { return c.v.ask(hasAddr, addr.String()) == 1 }
+
+// Native reports whether the client is a proxy of ours.
+func (c client) Native() bool { return c.v.ask(itsDataPlane, "") == sum.Of(ir.Native) }
+
+// Gateway reports whether the client is a gateway.
+func (c client) Gateway() bool { return c.v.ask(itsRole, "") == sum.Of(Router) }
+
+// Redirected reports whether connections reach the client by redirection.
+func (c client) Redirected() bool { return c.v.ask(itsInterception, "") == 1 }
+
+// Place is where the client is.
+func (c client) Place() caller {
+	c.v.ask(itsPlace, "")
+	return c.v.place()
+}
+
+// factOf gives a fact of the client.
+func (v *View) factOf(a about, name string) uint64 {
+	n := &v.node
+	switch a {
+	case isIn:
+		return truth(n.Namespace == name)
+	case carries:
+		return truth(matchesText(name, n.Labels))
+	case hasAddr:
+		return truth(n.addr().IsValid() && n.addr().String() == name)
+	case itsDataPlane:
+		return sum.Of(dataPlane(n))
+	case itsRole:
+		return sum.Of(n.Kind)
+	case itsInterception:
+		return truth(n.redirected())
+	case itsMark:
+		return uint64(n.SocketMark)
+	case itsPlace:
+		p := v.place()
+		return sum.Of([]string{p.locality.Region, p.locality.Zone, p.locality.Subzone, p.node})
+	}
+	return 0
+}
+
+func (v *View) place() caller {
+	if v.placed == nil {
+		p := callerOf(v.snap, v.node)
+		v.placed = &p
+	}
+	return *v.placed
+}
+
+func truth(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// labelText spells labels out as keys and values by turns, in the order of the keys.
+func labelText(labels map[string]string) string {
+	list := make([]string, 0, len(labels))
+	for k, v := range labels {
+		list = append(list, k+"\x00"+v)
+	}
+	slices.Sort(list)
+	return strings.Join(list, "\x00")
+}
+
+func matchesText(text string, labels map[string]string) bool {
+	for text != "" {
+		var k, v string
+		k, text, _ = strings.Cut(text, "\x00")
+		v, text, _ = strings.Cut(text, "\x00")
+		if got, ok := labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
