@@ -62,6 +62,7 @@ const layers = `
 	registry, sum < mesh;
 	api, api/validate, mesh < istioapi;
 	api, mesh < gatewayapi < gatewaydeploy;
+	istioapi, gatewayapi < analyze < cli;
 
 	# per variant
 	verdict, sum < ir;

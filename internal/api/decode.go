@@ -28,19 +28,27 @@ func Decode(r io.Reader, file string) ([]*Object, error) {
 // DecodeIn is Decode with another namespace for namespaced documents that name
 // none.
 func DecodeIn(r io.Reader, file, namespace string) ([]*Object, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxInput+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
 	d := &decoder{problems: problems{file: file}, namespace: namespace}
-	if len(data) > maxInput {
-		d.add("", 0, "", fmt.Sprintf("the input is larger than %d MiB", maxInput>>20))
-		return nil, d.err()
-	}
-	for _, doc := range parse(data, file) {
-		d.document(doc)
+	if err := d.read(r); err != nil {
+		return nil, err
 	}
 	return d.objects, d.err()
+}
+
+// read decodes all documents of r.
+func (d *decoder) read(r io.Reader) error {
+	data, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", d.file, err)
+	}
+	if len(data) > maxInput {
+		d.add("", 0, "", fmt.Sprintf("the input is larger than %d MiB", maxInput>>20))
+		return d.err()
+	}
+	for _, doc := range parse(data, d.file) {
+		d.document(doc)
+	}
+	return nil
 }
 
 // parse gives the documents of data. What looks like JSON and is not is parsed
@@ -59,6 +67,9 @@ type decoder struct {
 	problems
 	namespace string
 	objects   []*Object
+	// mixed puts documents of kinds that the mesh does not read among others.
+	mixed  bool
+	others []Other
 }
 
 // document decodes one document, an object or a list of objects. Errors of the
@@ -102,7 +113,9 @@ func (d *decoder) value(n *node, apiVersion, kind string) {
 	}
 	k, err := findKind(apiVersion, kind)
 	if err != nil {
-		d.add(d.title(n), n.line, "", err.Error())
+		if !d.foreign(n, apiVersion, kind) {
+			d.add(d.title(n), n.line, "", err.Error())
+		}
 		return
 	}
 	if o := d.object(n, k); o != nil {

@@ -73,7 +73,7 @@ func (f *upFlags) run(ctx context.Context, env *Env) error {
 		// A broken save of a running mesh keeps the last good content; a mesh that
 		// starts has none, so it does not start.
 		in := inputFlags{files: f.files, recursive: true}
-		if err := checkInputs(env, &in, func(string, int) {}); err != nil {
+		if err := checkInputs(env, &in, func(string, int, int) {}); err != nil {
 			return err
 		}
 	}

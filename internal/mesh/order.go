@@ -15,6 +15,7 @@ import (
 func (s *Snapshot) checkOrder(v *verdicts) {
 	for _, r := range s.routes.all {
 		if !r.Ranked {
+			coveredWithin(v, r)
 			shadowedWithin(v, r)
 		}
 	}
