@@ -78,17 +78,30 @@ func (f *faults) component(t *testing.T, name string, grace, away time.Duration)
 	}
 }
 
-// controlPlaneKilled kills all replicas at once, the hard way, and starts a pod
-// while there is none.
+// controlPlaneKilled kills all replicas at once, the hard way. While there is none,
+// a sidecar that is killed comes back with the configuration that it kept, and a pod
+// that cannot be without the injector waits for it.
 func controlPlaneKilled(t *testing.T, f *faults) {
 	b := f.b
 	outside, inside := b.StartLoad(t, f.page(50)), f.inside(t, "load-control", 50)
 	before := inside.Report(t)
 	b.Kubectl(t, "scale", "-n", system, "deployment/istiod", "--replicas=0")
 	b.Kubectl(t, "delete", "pods", "-n", system, "-l", "app=istiod", "--grace-period=0", "--force")
-	time.Sleep(10 * time.Second)
+	ratings := b.Pod(t, "bookinfo", "app=ratings").Name
+	b.Signal(t, "bookinfo", ratings, "istio-proxy", "SIGKILL")
+	b.Kubectl(t, "scale", "-n", system, "deployment/istio-ingressgateway", "--replicas=2")
+	recovered(t, b, ratings, "ratings")
+	b.WaitStatus(t, 20*time.Second, 200, f.url+"/api/v1/products/0/ratings")
+	bed.Eventually(t, 20*time.Second, "the second gateway to wait for the injector", func() error {
+		out, err := b.TryKubectl("get", "replicasets", "-n", system, "-l", "istio=ingressgateway", "-o", `jsonpath={.items[*].status.conditions[?(@.type=="ReplicaFailure")].reason}`)
+		if err == nil && !strings.Contains(out, "FailedCreate") {
+			err = fmt.Errorf("no failure to create it: %q", out)
+		}
+		return err
+	})
 	b.Kubectl(t, "scale", "-n", system, "deployment/istiod", "--replicas=2")
-	b.Rollout(t, system, "deployment/istiod")
+	b.Rollout(t, system, "deployment/istiod", "deployment/istio-ingressgateway")
+	b.Kubectl(t, "scale", "-n", system, "deployment/istio-ingressgateway", "--replicas=1")
 	time.Sleep(3 * time.Second)
 	outside.Stop(t).NoFailure(t, 500)
 	inside.Report(t).Since(before).NoFailure(t, 500)
