@@ -85,8 +85,17 @@ func controlPlaneKilled(t *testing.T, f *faults) {
 	b := f.b
 	outside, inside := b.StartLoad(t, f.page(50)), f.inside(t, "load-control", 50)
 	before := inside.Report(t)
+	back := func() {
+		b.Kubectl(t, "scale", "-n", system, "deployment/istiod", "--replicas=2")
+		b.Rollout(t, system)
+		b.Kubectl(t, "scale", "-n", system, "deployment/istio-ingressgateway", "--replicas=1")
+	}
+	t.Cleanup(back) // the next test needs it, whatever became of this one
 	b.Kubectl(t, "scale", "-n", system, "deployment/istiod", "--replicas=0")
 	b.Kubectl(t, "delete", "pods", "-n", system, "-l", "app=istiod", "--grace-period=0", "--force")
+	// The processes die a little after their pods are gone from the API server, and
+	// would still tell that the pod below is not ready.
+	time.Sleep(5 * time.Second)
 	ratings := b.Pod(t, "bookinfo", "app=ratings").Name
 	b.Signal(t, "bookinfo", ratings, "istio-proxy", "SIGKILL")
 	b.Kubectl(t, "scale", "-n", system, "deployment/istio-ingressgateway", "--replicas=2")
@@ -99,9 +108,7 @@ func controlPlaneKilled(t *testing.T, f *faults) {
 		}
 		return err
 	})
-	b.Kubectl(t, "scale", "-n", system, "deployment/istiod", "--replicas=2")
-	b.Rollout(t, system, "deployment/istiod", "deployment/istio-ingressgateway")
-	b.Kubectl(t, "scale", "-n", system, "deployment/istio-ingressgateway", "--replicas=1")
+	back()
 	time.Sleep(3 * time.Second)
 	outside.Stop(t).NoFailure(t, 500)
 	inside.Report(t).Since(before).NoFailure(t, 500)
