@@ -174,7 +174,10 @@ func (c *Conn) next() (r response, ok bool) {
 		}
 		if w.due(c.want, c.protocol.incremental()) {
 			if len(w.outstanding) > 0 {
-				return r, false // its turn comes when the client has answered
+				// Its turn comes when the client has answered. That of endpoints does not wait
+				// for it: an Envoy answers for clusters when they are warm, with endpoints.
+				waiting = true
+				continue
 			}
 			return c.book(w, w.additions(c.want, c.protocol.incremental())), true
 		}

@@ -556,3 +556,19 @@ func TestGateOpens(t *testing.T) {
 	}
 	f.settle(t, c, 1)
 }
+
+// TestWarmingClient: an Envoy answers for clusters when they are warm, and for that
+// it needs their endpoints, even if there are newer clusters by then.
+func TestWarmingClient(t *testing.T) {
+	f := start(t, nil)
+	d := f.delta(t)
+	d.send(&discoveryv3.DeltaDiscoveryRequest{Node: node(), TypeUrl: cds, ResourceNamesSubscribe: []string{"*"}})
+	c := <-f.conns
+	c.Offer(state(1, map[string]map[string]string{cds: {"a": "1"}, eds: {"a": "1"}}))
+	first := d.expect(cds, list{"a": "1"}) // not answered yet
+	c.Offer(state(2, map[string]map[string]string{cds: {"a": "1", "b": "1"}, eds: {"a": "1", "b": "1"}}))
+	d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: eds, ResourceNamesSubscribe: []string{"a"}})
+	d.ack(d.expect(eds, list{"a": "1"}))
+	d.ack(first)
+	d.ack(d.expect(cds, list{"b": "1"}))
+}
