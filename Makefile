@@ -5,7 +5,7 @@ export LATEEN_CACHE ?= $(CURDIR)/.cache
 export LATEEN_TEST_ENVOY ?= $(LATEEN_CACHE)/tools/envoy
 export LATEEN_TEST_H2SPEC ?= $(LATEEN_CACHE)/tools/h2spec
 
-.PHONY: all up build test unit e2e kube kube-smoke check golden bench microbench deep fuzz setup clean
+.PHONY: all up build test unit behave e2e kube kube-smoke check golden bench microbench deep fuzz setup clean
 all: build
 
 up: ## run the mesh with Bookinfo on this machine
@@ -14,7 +14,7 @@ up: ## run the mesh with Bookinfo on this machine
 build: ## static binaries in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags "-s -w" -o $(BIN)/ ./cmd/...
 
-test: setup check unit e2e kube-smoke ## all tests; `make kube` has more
+test: setup check unit behave e2e kube-smoke ## all tests; `make kube` has more
 
 setup: # what tests of real components need; says what it left out
 	@scripts/setup.sh
@@ -29,6 +29,9 @@ check: ## formatting, vet, staticcheck
 unit: ## tests of every package, with the race detector
 	$(GO) test -race -timeout 10m ./...
 	cd tools && $(GO) test ./...
+
+behave: ## one behaviour on two data planes: our proxy and a real Envoy
+	cd test && $(GO) test -count=1 -timeout 15m ./behave
 
 e2e: build ## the whole mesh as its users see it
 	cd test && LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 20m ./e2e/...
@@ -60,6 +63,7 @@ deep: ## long work: fuzzing, benchmarks, repeated end-to-end walks
 	$(GO) run ./bench/soak -time 20m
 	LATEEN_DEEP=1 $(GO) test -timeout 30m ./internal/compile
 	LATEEN_DEEP=1 $(GO) test -count=1 -timeout 30m -run 'Smuggling|Differential|H2Spec|Corpus|Conformance|Hostile' ./internal/proxy ./internal/proxy/http1 ./internal/proxy/http2
+	cd test && $(GO) test -race -count=1 -timeout 60m ./behave
 	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./e2e/...
 
 clean:
