@@ -38,8 +38,10 @@ const layers = `
 	proxy/match, proxy/http1, proxy/http2, proxy/telemetry < proxy/hcm;
 	NONE < xds/client;
 	proxy/stream, wire, xds/client < proxy/demand;
+	wire < proxy/report;
+	proxy/config, proxy/filters/peermeta, wire < proxy/tap;
 	ops < proxy/overload;
-	proxy/router, proxy/relay, proxy/listener, proxy/hcm, proxy/telemetry, proxy/overload, proxy/demand, xds/client, ops,
+	proxy/router, proxy/relay, proxy/listener, proxy/hcm, proxy/telemetry, proxy/report, proxy/tap, proxy/overload, proxy/demand, xds/client, ops,
 	proxy/filters/fault, proxy/filters/rbac, proxy/filters/cors, proxy/filters/grpcstats, proxy/filters/alpn, proxy/filters/peermeta
 	< proxy;
 	spiffe, proxy/tlsctx < identity;
@@ -80,7 +82,8 @@ const layers = `
 	kube < controlplane;
 	api, api/validate, store < controlplane/configapi;
 	api, api/validate < webhook;
-	push, controlplane/configapi, explain < console < controlplane;
+	wire < history < observe;
+	push, controlplane/configapi, explain, observe < console < controlplane;
 	push, ca, controlplane/configapi, explain, ops < controlplane < controlplane/cluster < controlplane/command;
 	kube, inject, webhook < controlplane/cluster;
 	controlplane/command, controlplane, proxy/command, agent, dns < local < cli;

@@ -78,6 +78,7 @@ func (p *place) startNative(ctx context.Context) (*native, error) {
 		}
 		return nil, err
 	}
+	source.Beside(px.Observe)
 	ctx, cancel := context.WithCancel(ctx)
 	n := &native{proxy: px, cancel: cancel, done: make(chan struct{})}
 	n.wg.Go(func() {

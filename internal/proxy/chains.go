@@ -129,6 +129,7 @@ func (p *Proxy) httpServer(l *config.Listener, cfg *config.HTTP) (listener.Serve
 	for _, log := range logs {
 		o.Observers = append(o.Observers, log)
 	}
+	o.Observers = append(o.Observers, p.tap)
 	m, err := hcm.New(cfg, o)
 	if err != nil {
 		return nil, err

@@ -23,8 +23,10 @@ import (
 	"github.com/lateen-mesh/lateen/internal/proxy/listener"
 	"github.com/lateen-mesh/lateen/internal/proxy/rawio"
 	"github.com/lateen-mesh/lateen/internal/proxy/relay"
+	"github.com/lateen-mesh/lateen/internal/proxy/report"
 	"github.com/lateen-mesh/lateen/internal/proxy/router"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/proxy/tap"
 	"github.com/lateen-mesh/lateen/internal/proxy/telemetry"
 	"github.com/lateen-mesh/lateen/internal/proxy/timer"
 	"github.com/lateen-mesh/lateen/internal/proxy/upstream"
@@ -49,6 +51,8 @@ type Proxy struct {
 	sinks     *telemetry.Sinks
 	registry  *prometheus.Registry
 	metrics   *telemetry.Metrics
+	reporter  *report.Reporter
+	tap       *tap.Tap
 	access    *rbac.Stats
 	demand    *demand.Table // nil: everything comes unasked
 	ready     *ops.Readiness
@@ -91,6 +95,9 @@ func New(o Options) (*Proxy, error) {
 		return nil, err
 	}
 	if p.metrics, err = telemetry.NewMetrics(p.registry, peermeta.FromNode(o.Node), peerSlot); err != nil {
+		return nil, err
+	}
+	if err = p.newReporter(); err != nil {
 		return nil, err
 	}
 	if p.watch == nil {

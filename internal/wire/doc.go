@@ -19,4 +19,10 @@
 //
 // A proxy that is told to hold only what its workload calls asks before the first
 // call: see [DemandType].
+//
+// # Reports and taps
+//
+// Beside its ADS stream a proxy opens one to [ObserveService], on the same connection
+// and with the same credentials: it reports what it has counted, and is asked for live
+// requests.
 package wire

@@ -97,6 +97,7 @@ func podProxy(side *sidecar.Sidecar, o proxy.Options) (p *proxy.Proxy, err error
 	if p, err = proxy.New(o); err != nil {
 		return nil, errors.Join(err, o.AdminListener.Close())
 	}
+	ads.Beside(p.Observe)
 	return p, nil
 }
 

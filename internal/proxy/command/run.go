@@ -78,9 +78,11 @@ func Run(ctx context.Context, env *Env, b *Bootstrap) error {
 		Log: log, Levels: levels, Concurrency: settings.Procs, MaxConnections: b.MaxConnections, Quit: quitNow,
 		DrainTime: time.Duration(b.ChangeDrainSeconds) * time.Second, Overload: guard, Runtime: settings, Profiles: true,
 	}
-	if o.Source, err = newSource(b, node, ops.Scope(log, "xds")); err != nil {
+	ads, err := newSource(b, node, ops.Scope(log, "xds"))
+	if err != nil {
 		return err
 	}
+	o.Source = ads
 	if err := place.listen(b, &o); err != nil {
 		return err
 	}
@@ -88,6 +90,7 @@ func Run(ctx context.Context, env *Env, b *Bootstrap) error {
 	if err != nil {
 		return err
 	}
+	ads.Beside(p.Observe)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()

@@ -70,14 +70,17 @@ func NewMetrics(reg prometheus.Registerer, self *peermeta.Peer, peerSlot int) (*
 			Name: "lateen_metrics_overflow_total", Help: "Requests and connections counted under the labels \"overflow\", because there are too many series.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{
-		m.requests, m.duration, m.reqBytes, m.rspBytes, m.reqMessages, m.rspMessages, m.closed, m.overflow, tcpCollector{m},
-	} {
+	for _, c := range append(m.Collectors(), m.overflow) {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// Collectors are the standard metrics, for those who read them besides the registry.
+func (m *Metrics) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.requests, m.duration, m.reqBytes, m.rspBytes, m.reqMessages, m.rspMessages, m.closed, tcpCollector{m}}
 }
 
 // Done implements stream.Observer: it counts one HTTP exchange.

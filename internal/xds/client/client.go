@@ -82,6 +82,8 @@ type Client struct {
 	log  *slog.Logger
 	wake chan struct{} // one slot: there is something to send
 
+	beside func(context.Context, grpc.ClientConnInterface) // nil: nothing
+
 	mu        sync.Mutex
 	connected bool              // guarded by mu
 	lastErr   error             // guarded by mu: why the last stream ended
@@ -166,6 +168,12 @@ func (c *Client) Status() []TypeStatus {
 	}
 	return out
 }
+
+// Beside has run called on the connection of each stream, with the credentials of the
+// stream in its context, once the server has answered; run must return when the context
+// ends. It is for what a proxy and its control plane say besides ADS, and must be called
+// before Run.
+func (c *Client) Beside(run func(ctx context.Context, conn grpc.ClientConnInterface)) { c.beside = run }
 
 // Run keeps a stream to the server until ctx ends, and returns ctx's error. A
 // broken stream is opened again after a jittered, growing pause.
@@ -270,6 +278,9 @@ func (c *Client) session(ctx context.Context, h Handler) (heard bool, err error)
 		return false, err
 	}
 	c.restart()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
 	sent := make(chan error, 1)
 	go func() {
 		sent <- c.sendAll(ctx, s)
@@ -288,6 +299,9 @@ func (c *Client) session(ctx context.Context, h Handler) (heard bool, err error)
 			heard = true
 			c.setConnected(true, nil)
 			c.log.Info("control plane connected", "target", c.opts.Target)
+			if c.beside != nil {
+				beside.Go(func() { c.beside(ctx, conn) })
+			}
 		}
 		c.receive(ctx, h, resp)
 	}
