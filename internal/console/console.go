@@ -2,11 +2,13 @@ package console
 
 import (
 	_ "embed"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/history"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/verdict"
@@ -51,11 +53,19 @@ type PlaneInfo struct {
 	Roots            []byte // PEM
 }
 
-// Options say what a console shows. Plane, Config and Pages are required.
+// Options say what a console shows. Plane, Config, History and Pages are required.
 type Options struct {
 	Plane Plane
 	// Config is the handler of configapi.
 	Config http.Handler
+	// History is what the proxies have reported, Query answers PromQL over it below
+	// /api/v1/.
+	History *history.Store
+	Query   http.Handler
+	// Reporting counts the proxies that report; nil: it is not known.
+	Reporting func() int
+	// Tapper gives live requests; nil: there are none.
+	Tapper Tapper
 	// Pages is the control plane's handler with /debug/config_dump.
 	Pages http.Handler
 	// Files are the pages, index.html and what it needs; nil: a console without
@@ -104,8 +114,14 @@ func (c *Console) routes() http.Handler {
 	for pattern, h := range c.operations() {
 		mux.Handle(pattern, c.answer(h))
 	}
+	if c.Query != nil {
+		mux.Handle("/api/v1/", c.Query)
+		mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "Healthy.") })
+		mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "Ready.") })
+	}
 	mux.HandleFunc("GET /api/proxies/{id}/config", c.proxyConfig)
 	mux.HandleFunc("GET /api/events", c.events)
+	mux.HandleFunc("GET /api/tap", c.tap)
 	mux.Handle("/api/", c.answer(func(r *http.Request) (any, error) {
 		return nil, refuse(http.StatusNotFound, "there is no %s %s", r.Method, r.URL.Path)
 	}))
@@ -116,8 +132,15 @@ func (c *Console) routes() http.Handler {
 // operations are those that answer JSON.
 func (c *Console) operations() map[string]operation {
 	return map[string]operation{
-		"GET /api/mesh":    c.mesh,
-		"GET /api/objects": c.objects,
+		"GET /api/mesh":                                 c.mesh,
+		"GET /api/namespaces":                           c.namespaces,
+		"GET /api/graph":                                c.graph,
+		"GET /api/services":                             c.services,
+		"GET /api/services/{namespace}/{name}":          c.service,
+		"GET /api/workloads":                            c.workloads,
+		"GET /api/workloads/{namespace}/{name}":         c.workload,
+		"GET /api/gateways":                             c.gateways,
+		"GET /api/objects":                              c.objects,
 		"GET /api/objects/{kind}/{namespace}/{name}":    c.object,
 		"DELETE /api/objects/{kind}/{namespace}/{name}": c.deleteObject,
 		"POST /api/validate":                            c.validate,

@@ -35,7 +35,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
 	for {
-		moved := c.Plane.Changed()
+		moved, counted := c.Plane.Changed(), c.History.Changed()
 		now := c.Plane.Describe()
 		kind := ""
 		if now.Generation != was.Generation || now.Revision != was.Revision {
@@ -48,6 +48,10 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-moved:
 			if say("proxies", &now) != nil || !pause(r, gather) {
+				return
+			}
+		case <-counted:
+			if say("graph", &now) != nil {
 				return
 			}
 		case <-alive.C:

@@ -75,7 +75,7 @@ func (c *Console) mesh(r *http.Request) (any, error) {
 		Name: c.Name, Home: c.Home, Version: p.Version, ReadOnly: c.ReadOnly, Now: unix(c.Now()), Started: unix(p.Started),
 		ControlPlane: planeView{Ready: p.NotReady == nil, Generation: p.Generation, Revision: p.Revision, Built: unix(p.Built), Pushes: p.Pushes},
 		Certificates: certificates{Workloads: []certificate{}},
-		Verdicts:     map[string]int{}, History: historyView{Source: "reports"},
+		Verdicts:     map[string]int{}, History: c.historyView(),
 	}
 	if p.NotReady != nil {
 		v.ControlPlane.Reason = p.NotReady.Error()
@@ -101,6 +101,15 @@ func (c *Console) mesh(r *http.Request) (any, error) {
 		v.Verdicts[string(o.Verdict)]++
 	}
 	return v, nil
+}
+
+func (c *Console) historyView() historyView {
+	i := c.History.Info()
+	v := historyView{Source: "reports", Series: i.Sets, Bytes: i.Bytes, Oldest: unix(i.Oldest), RetentionSeconds: c.History.Retention().Seconds()}
+	if c.Reporting != nil {
+		v.Reporting = c.Reporting()
+	}
+	return v
 }
 
 func (n *proxyCounts) add(p *push.ProxyStatus) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/lateen-mesh/lateen/internal/console"
+	"github.com/lateen-mesh/lateen/internal/history/query"
 )
 
 // ConsoleOptions say what a control plane's console shows besides the Core itself.
@@ -21,6 +22,7 @@ type ConsoleOptions struct {
 func (c *Core) Console(o ConsoleOptions) http.Handler {
 	return console.New(console.Options{
 		Plane: consolePlane{c, o.Roots}, Config: o.Config, Pages: c.Handler(), Home: o.Home, Name: o.Name, ReadOnly: o.ReadOnly,
+		History: c.history, Query: query.New(c.history, c.log.With("scope", "query"), c.now).Handler(), Reporting: c.hub.Reporting, Tapper: c.hub,
 		Log: c.log.With("scope", "console"), Now: c.now,
 	})
 }

@@ -165,14 +165,14 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 		Store: cp.cfg.Store, Statuses: cp, Progress: progress{cp.engine}, Files: cp.cfg.Store.Files,
 		Log: cp.cfg.Log.With("scope", "configapi"),
 	})
+	console := cp.Console(ConsoleOptions{Config: config, Roots: cp.Roots, Home: "machine", Name: cp.cfg.Name, ReadOnly: cp.cfg.ReadOnlyConsole})
 	parts := []func(context.Context) error{
 		cp.engine.Run,
+		cp.RunHistory,
 		cp.serveGRPC(cp.xds, true),
 		ServeHTTP(cp.config, config),
-		ServeHTTP(cp.mesh, cp.meshHandler()),
-		ServeHTTP(cp.console, cp.Console(ConsoleOptions{
-			Config: config, Roots: cp.Roots, Home: "machine", Name: cp.cfg.Name, ReadOnly: cp.cfg.ReadOnlyConsole,
-		})),
+		ServeHTTP(cp.mesh, cp.meshHandler(console)),
+		ServeHTTP(cp.console, console),
 	}
 	if cp.plain != nil {
 		parts = append(parts, cp.serveGRPC(cp.plain, false))

@@ -13,10 +13,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"google.golang.org/grpc"
 
 	"github.com/lateen-mesh/lateen/internal/controlplane/configapi"
 	"github.com/lateen-mesh/lateen/internal/controlplane/meshapi"
+	"github.com/lateen-mesh/lateen/internal/history"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/observe"
 	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 )
@@ -34,6 +37,8 @@ type Core struct {
 	said    atomic.Pointer[[]verdict.Status] // by the supervisor
 	names   bool                             // proxies are given their name tables
 	started time.Time
+	history *history.Store
+	hub     *observe.Hub
 }
 
 // CoreOptions say what a Core runs on.
@@ -62,6 +67,8 @@ func NewCore(o CoreOptions) (*Core, error) {
 	if c.engine, err = push.New(o.Push); err != nil {
 		return nil, err
 	}
+	c.history = history.New(history.Options{Now: c.now})
+	c.hub = observe.New(c.history, c.log.With("scope", "observe"))
 	c.register()
 	return c, nil
 }
@@ -82,6 +89,14 @@ func (c *Core) register() {
 		gauge("pilot_services", "Services of the mesh.", func(s *mesh.Snapshot) int { return len(s.AllHosts()) }),
 		gauge("pilot_virt_services", "Sets of routes of the mesh.", func(s *mesh.Snapshot) int { return len(s.AllRoutes()) }))
 }
+
+// Observe adds the service by which proxies report what they have seen.
+func (c *Core) Observe(to grpc.ServiceRegistrar, auth observe.Authenticator) {
+	c.hub.Register(to, auth)
+}
+
+// RunHistory keeps the history of what proxies report, until ctx ends.
+func (c *Core) RunHistory(ctx context.Context) error { return c.history.Run(ctx) }
 
 // Metrics is the registry that /metrics shows.
 func (c *Core) Metrics() *prometheus.Registry { return c.metrics }

@@ -12,10 +12,11 @@ import (
 
 // meshHandler serves the mesh's state to its supervisor, besides what Handler
 // serves.
-func (cp *ControlPlane) meshHandler() http.Handler {
+func (cp *ControlPlane) meshHandler(console http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", cp.Handler())
 	mux.Handle("/v1/", meshapi.NewHandler(cp))
+	mux.Handle("/api/", console) // for commands
 	return mux
 }
 

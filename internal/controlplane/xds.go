@@ -24,6 +24,10 @@ func (cp *ControlPlane) serveGRPC(l net.Listener, authenticated bool) func(conte
 		var auth server.Authenticator
 		if authenticated {
 			auth = tokenAuth{cp.tokens}
+			cp.Observe(g, func(ctx context.Context) (string, error) {
+				w, err := cp.tokens.Authenticate(ctx)
+				return w.Namespace, err
+			})
 			ca.NewService(cp.authority, cp.tokens, nil, cp.log.With("scope", "ca")).Register(g)
 		}
 		cp.XDS(auth).Register(g)

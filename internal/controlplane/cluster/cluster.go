@@ -173,7 +173,7 @@ func (p *plane) serve(work, asked context.Context) error {
 	p.health.wait(func() error { return errors.Join(p.core.Ready(), p.injection.Ready()) })
 	p.o.Log.Info("control plane serves", "xds", p.ports.xds.Addr(), "webhooks", p.ports.webhooks.Addr(), "debug", p.ports.debug.Addr(),
 		"revision", p.o.Revision, "trust_domain", p.authority.TrustDomain())
-	parts := append(s.servers.parts(), p.core.Engine().Run, s.serving.Run,
+	parts := append(s.servers.parts(), p.core.Engine().Run, p.core.RunHistory, s.serving.Run,
 		keep("keys", p.o.Log, func(ctx context.Context) error { return p.authority.run(ctx, p.client, p.o.Namespace) }),
 		keep("injector", p.o.Log, p.injection.follow(p.client)),
 		keep("memory of the leader", p.o.Log, p.followPrior),
@@ -272,7 +272,7 @@ func (p *plane) deps(serving *ca.Serving, metrics *ca.Metrics) deps {
 		hooks.Handle("POST /validate/", validate)
 	}
 	show := &pages{
-		core: p.core, objects: p.source, mesh: p.source.MeshConfig, inject: p.injection, health: &p.health,
+		core: p.core, objects: p.source, mesh: p.source.MeshConfig, inject: p.injection, health: &p.health, roots: p.authority.Roots,
 		access: access{review: p.client, audiences: p.o.Audiences, system: p.o.Namespace, log: ops.Scope(p.o.Log, "access")},
 	}
 	return deps{

@@ -28,6 +28,7 @@ type pages struct {
 	mesh    func() *meshconfig.MeshConfig
 	inject  *injection
 	health  *health
+	roots   func() []byte // PEM
 }
 
 // handler serves the pages.
@@ -49,12 +50,18 @@ func (p *pages) handler(o Options) http.Handler {
 	} {
 		mux.Handle("GET "+path, p.access.guard(whole(h)))
 	}
-	config := p.access.guard(whole(configapi.NewHandler(configapi.Deps{
+	objects := configapi.NewHandler(configapi.Deps{
 		Store: readOnly{p.objects}, Statuses: p.core, Progress: p.core, Log: ops.Scope(o.Log, "configapi"),
-	})))
+	})
+	config := p.access.guard(whole(objects))
 	for _, path := range []string{"objects", "status", "wait"} {
 		mux.Handle("GET /v1/"+path, config)
 	}
+	// The console is for those who see everything, and only reads: what is in force here
+	// is the cluster's, whose API server decides who changes it.
+	board := p.access.guard(whole(p.core.Console(controlplane.ConsoleOptions{Config: objects, Roots: p.roots, Home: "kubernetes", ReadOnly: true})))
+	mux.Handle("/api/", board)
+	mux.Handle("/", board)
 	// Of the mesh's API only what reads: the workloads are the cluster's to tell.
 	state := meshapi.NewReader(p.core)
 	mux.Handle("GET /v1/names", p.access.guard(whole(state)))
@@ -127,8 +134,23 @@ var errReadOnly = errors.New("the objects are the cluster's: change them with ku
 // Apply implements configapi.Store.
 func (readOnly) Apply([]*api.Object) (store.Result, error) { return store.Result{}, errReadOnly }
 
-// Plan implements configapi.Store.
-func (readOnly) Plan([]*api.Object) (store.Result, error) { return store.Result{}, errReadOnly }
+// Plan implements configapi.Store: what is new and what is there, for who only looks.
+func (r readOnly) Plan(objects []*api.Object) (store.Result, error) {
+	list, revision := r.objects.Snapshot()
+	there := map[verdict.Ref]bool{}
+	for _, o := range list {
+		there[o.Ref()] = true
+	}
+	result := store.Result{Revision: revision}
+	for _, o := range objects {
+		change := store.Created
+		if there[o.Ref()] {
+			change = store.Configured
+		}
+		result.Outcomes = append(result.Outcomes, store.Outcome{Object: o, Change: change})
+	}
+	return result, nil
+}
 
 // Delete implements configapi.Store.
 func (readOnly) Delete([]verdict.Ref) (store.Result, error) { return store.Result{}, errReadOnly }

@@ -167,7 +167,7 @@ func newReplica(t *testing.T, keys *secrets, change func(*Options)) *replica {
 	}
 	show := &pages{
 		core: r.core, objects: r.store, mesh: func() *meshconfig.MeshConfig { return &meshconfig.MeshConfig{TrustDomain: "cluster.local"} },
-		inject: newInjection(o, r.store, r.core.Metrics()), health: r.health,
+		inject: newInjection(o, r.store, r.core.Metrics()), health: r.health, roots: r.ca.Authority().Roots,
 		access: access{review: r.review, audiences: o.Audiences, system: o.Namespace, log: o.Log},
 	}
 	hooks := http.NewServeMux()

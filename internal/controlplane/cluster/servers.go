@@ -98,6 +98,10 @@ func newServers(o Options, d deps) (*servers, error) {
 
 	secure := newRPC(grpc.Creds(credentials.NewTLS(d.serving.Config(template, true))))
 	s.serveStreams(d.core.XDS(streams{d.callers}), secure)
+	d.core.Observe(secure, func(ctx context.Context) (string, error) {
+		w, err := d.callers.Authenticate(ctx)
+		return w.Namespace, err
+	})
 	ca.NewService(d.signer, d.callers, d.metrics, ops.Scope(o.Log, "ca")).Register(secure)
 	s.rpc[d.ports.xds] = secure
 	if d.ports.plain != nil {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -183,6 +184,43 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 		return nil, fmt.Errorf("the control plane answered %s: %s", resp.Status, bytes.TrimSpace(text))
 	}
 	return text, nil
+}
+
+// API asks the console's API ("/api/graph?view=app") and gives its answer.
+func (c *Client) API(ctx context.Context, path string) ([]byte, error) {
+	body, err := c.Stream(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return io.ReadAll(body)
+}
+
+// Stream asks the console's API for an answer that comes in parts, until it is closed
+// or ctx ends.
+func (c *Client) Stream(ctx context.Context, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mesh"+path, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.Host = "localhost" // the console answers to no other name
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return nil, err
+	}
+	var failure struct{ Problems []struct{ Message string } }
+	if json.Unmarshal(text, &failure) == nil && len(failure.Problems) > 0 {
+		return nil, errors.New(failure.Problems[0].Message)
+	}
+	return nil, fmt.Errorf("the control plane answered %s: %s", resp.Status, bytes.TrimSpace(text))
 }
 
 // ConfigDump gives what a proxy should have, in the form of Envoy's /config_dump.
