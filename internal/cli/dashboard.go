@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lateen-mesh/lateen/internal/local/control"
 )
 
 // board is a page in the cluster that dashboard forwards to.
@@ -21,8 +23,12 @@ type board struct {
 	path        string
 }
 
+// consoleBoard is the console, which a mesh on this machine serves too.
+var consoleBoard = board{"console", "the console of the mesh", false, planeLabel, pagesPort, "/"}
+
 // boards are istioctl's; the selectors are those of Istio's samples/addons.
 var boards = []board{
+	consoleBoard,
 	{"envoy", "the admin pages of a proxy", true, "", adminPort, ""},
 	{"proxy", "the admin pages of a proxy, ours or Envoy", true, "", adminPort, ""},
 	{"istiod-debug", "the pages of the control plane", false, planeLabel, pagesPort, "/debug"},
@@ -45,13 +51,18 @@ type dashboardFlags struct {
 }
 
 func newDashboardCommand(env *Env) *cobra.Command {
+	var f dashboardFlags
 	cmd := &cobra.Command{
 		Use:     "dashboard",
 		Aliases: []string{"dash", "d"},
-		Short:   "Make a page of the cluster reachable on this machine",
-		Args:    usageArgs(cobra.NoArgs),
-		RunE:    func(*cobra.Command, []string) error { return usage("say which page; `lateen dashboard -h` lists them") },
+		Short:   "Show where the console is, or make a page of the cluster reachable on this machine",
+		Long: `Without a page: the address of the console of a mesh on this machine, or, of a mesh
+in a cluster, a port on this machine that leads to it. With the name of a page: the
+same for that page of the cluster.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), env, consoleBoard, "") },
 	}
+	f.register(env, cmd)
 	for _, b := range boards {
 		cmd.AddCommand(newBoardCommand(env, b))
 	}
@@ -74,19 +85,26 @@ func newBoardCommand(env *Env, b board) *cobra.Command {
 		cmd.Use += " NAME[.NAMESPACE] | KIND/NAME"
 		cmd.Args = usageArgs(cobra.ExactArgs(1))
 	}
+	f.register(env, cmd)
+	return cmd
+}
+
+func (f *dashboardFlags) register(env *Env, cmd *cobra.Command) {
 	f.home.register(env, cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.address, "address", "localhost", "address to listen at")
 	fl.IntVarP(&f.port, "port", "p", 0, "port to listen at; 0 for the page's own, or any if that is taken")
 	fl.BoolVar(&f.browser, "browser", false, "open a browser")
 	fl.StringVarP(&f.namespace, "namespace", "n", "", "namespace of the pod (default: that of the control plane, or of the context)")
-	return cmd
 }
 
 func (f *dashboardFlags) run(ctx context.Context, env *Env, b board, what string) error {
 	h, err := f.home.open(ctx, env)
 	if err != nil {
 		return err
+	}
+	if m, ok := h.(*machineHome); ok && b == consoleBoard {
+		return h.Explain(env, f.onMachine(ctx, env, m))
 	}
 	c, ok := h.(*clusterHome)
 	if !ok {
@@ -101,13 +119,28 @@ func (f *dashboardFlags) run(ctx context.Context, env *Env, b board, what string
 		return err
 	}
 	url := "http://" + net.JoinHostPort(f.address, strconv.Itoa(l.Addr().(*net.TCPAddr).Port)) + b.path
+	f.show(ctx, env, url)
+	return c.forward.Serve(ctx, l, namespace, pod, b.port, func(err error) { fmt.Fprintf(env.Err, "lateen: %v\n", err) })
+}
+
+// show prints an address, and opens a browser if that is asked for.
+func (f *dashboardFlags) show(ctx context.Context, env *Env, url string) {
 	fmt.Fprintln(env.Out, url)
 	if f.browser {
 		if err := exec.CommandContext(ctx, "xdg-open", url).Run(); err != nil {
 			fmt.Fprintf(env.Err, "lateen: no browser was opened: %v\n", err)
 		}
 	}
-	return c.forward.Serve(ctx, l, namespace, pod, b.port, func(err error) { fmt.Fprintf(env.Err, "lateen: %v\n", err) })
+}
+
+// onMachine shows the console of the mesh on this machine.
+func (f *dashboardFlags) onMachine(ctx context.Context, env *Env, m *machineHome) error {
+	info, err := control.NewClient(m.dir).Info(ctx)
+	if err != nil {
+		return err
+	}
+	f.show(ctx, env, info.Console)
+	return nil
 }
 
 // find picks the pod that serves the page.
