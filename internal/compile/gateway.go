@@ -3,9 +3,9 @@ package compile
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -20,28 +20,44 @@ type openServer struct {
 }
 
 // gateway compiles the servers of all gateways that select the node. Servers of
-// one port are merged; the oldest gateway decides between plain HTTP and TLS.
+// one port are merged; the oldest gateway decides what the port speaks: HTTP, TLS or
+// plain connections.
 func (c *assembler) gateway() {
-	byPort := map[uint16][]openServer{}
+	byPort := map[netip.AddrPort][]openServer{}
 	for _, g := range c.snap.Gateways(c.node.Namespace, c.node.Labels) {
 		for i := range g.Servers {
 			s := &g.Servers[i]
-			port := c.targetPort(s.Port)
-			list := byPort[port]
-			if len(list) > 0 && (list[0].Protocol == registry.HTTPS) != (s.Protocol == registry.HTTPS) {
+			at := netip.AddrPortFrom(s.Bind, c.targetPort(s.Port))
+			list := byPort[at]
+			if len(list) > 0 && speech(list[0].Server) != speech(s) {
 				c.say(s.Origin, verdict.Shadowed, list[0].gateway.Origin.Ref, "port %d is served as %s, as %s says, which is older", s.Port, list[0].Protocol, list[0].Origin)
 				continue
 			}
-			byPort[port] = append(list, openServer{g, s})
+			byPort[at] = append(list, openServer{g, s})
 		}
 	}
-	for _, port := range slices.Sorted(maps.Keys(byPort)) {
-		if byPort[port][0].Protocol == registry.HTTPS {
-			c.tlsPort(port, byPort[port])
-		} else {
-			c.httpPort(port, byPort[port])
+	for _, at := range slices.SortedFunc(maps.Keys(byPort), netip.AddrPort.Compare) {
+		servers := byPort[at]
+		switch l := (ir.Listener{Port: at.Port(), Addr: at.Addr()}); speech(servers[0].Server) {
+		case registry.HTTP:
+			c.httpPort(l, servers)
+		case registry.TLS:
+			c.tlsPort(l, servers)
+		default:
+			c.tcpPort(l, servers)
 		}
 	}
+}
+
+// speech is what a port with the server speaks to begin with: HTTP, TLS or TCP.
+func speech(s *mesh.Server) registry.Protocol {
+	switch {
+	case s.TLS != nil:
+		return registry.TLS
+	case s.Protocol == registry.TCP:
+		return registry.TCP
+	}
+	return registry.HTTP
 }
 
 // targetPort is the port that the gateway's workload listens on for a server's
@@ -58,80 +74,16 @@ func (c *assembler) targetPort(port uint16) uint16 {
 	return port
 }
 
-func (c *assembler) httpPort(port uint16, servers []openServer) {
-	l := ir.Listener{Port: port, Table: "http." + strconv.Itoa(int(port))}
+func (c *assembler) httpPort(l ir.Listener, servers []openServer) {
+	l.Table = "http." + strconv.Itoa(int(l.Port))
+	if l.Addr.IsValid() {
+		l.Table += "." + l.Addr.String()
+	}
 	for i := range servers {
-		s := &servers[i]
-		l.Origins = append(l.Origins, s.Origin)
+		l.Origins = append(l.Origins, servers[i].Origin)
 	}
 	c.out.Outbound = append(c.out.Outbound, l)
 	c.out.Tables = append(c.out.Tables, c.gatewayTable(l.Table, servers))
-}
-
-// tlsPort opens a port whose servers end TLS, one route table for each. A server
-// without a usable credential stays closed; mesh.Build says so.
-func (c *assembler) tlsPort(port uint16, servers []openServer) {
-	l := ir.Listener{Port: port}
-	var tables []*ir.Table // as l.Chains
-	taken := map[string]*openServer{}
-	for i := range servers {
-		s := &servers[i]
-		sec, ok := c.snap.CredentialOf(s.Server, c.node.Namespace)
-		if !ok || sec.Invalid != "" {
-			continue
-		}
-		if s.CredentialAccount != "" && s.CredentialAccount != c.node.ServiceAccount {
-			c.say(s.Origin.At("tls"), verdict.Invalid, verdict.Ref{Kind: "ServiceAccount", Namespace: c.node.Namespace, Name: c.node.ServiceAccount},
-				"a workload with the gateway's labels runs as the account %s, and the certificate is for the account %s: it does not get it", c.node.ServiceAccount, s.CredentialAccount)
-			continue
-		}
-		t := ir.Chain{
-			TLS:     &ir.ServerTLS{Secrets: []string{secretName(s.Server)}},
-			Table:   strings.Join([]string{"https", strconv.Itoa(int(s.Port)), s.PortName, s.gateway.Name, s.gateway.Namespace}, "."),
-			Origins: []verdict.Origin{s.Origin},
-		}
-		for _, h := range s.Hosts {
-			if first := taken[h.Host]; first != nil {
-				c.say(s.Origin.At("hosts"), verdict.Shadowed, first.gateway.Origin.Ref, "%s serves the host %s on port %d already", first.Origin, h.Host, s.Port)
-				continue
-			}
-			taken[h.Host] = s
-			t.ServerNames = append(t.ServerNames, h.Host)
-		}
-		if len(t.ServerNames) == 0 {
-			continue
-		}
-		l.Chains = append(l.Chains, t)
-		l.Origins = append(l.Origins, s.Origin)
-		table := c.gatewayTable(t.Table, servers[i:i+1])
-		tables = append(tables, &table)
-		c.secret(secretName(s.Server), sec)
-	}
-	misdirected(l.Chains, tables)
-	for _, t := range tables {
-		c.out.Tables = append(c.out.Tables, *t)
-	}
-	if len(l.Chains) > 0 {
-		c.out.Outbound = append(c.out.Outbound, l)
-	}
-}
-
-// secretName is the name of a server's credential in SDS, in Istio's forms.
-func secretName(s *mesh.Server) string {
-	if s.CredentialNamespace != "" {
-		return "kubernetes-gateway://" + s.CredentialNamespace + "/" + s.Credential
-	}
-	return "kubernetes://" + s.Credential
-}
-
-func (c *assembler) secret(name string, sec *mesh.Secret) {
-	for i := range c.out.Secrets {
-		if c.out.Secrets[i].Name == name {
-			return
-		}
-	}
-	c.out.Secrets = append(c.out.Secrets, ir.Secret{Name: name, Cert: ir.Private(sec.Cert), Key: ir.Private(sec.Key), Origins: []verdict.Origin{sec.Origin}})
-	slices.SortFunc(c.out.Secrets, func(a, b ir.Secret) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // gatewayHost collects what acts for one host of a port.

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
@@ -42,33 +44,34 @@ func closest(s *mesh.Server, host string) int {
 	return best
 }
 
-// misdirected has each table of a port's TLS servers answer 421 for the hosts of the
+// misdirected has each table of a port's TLS chains answer 421 for the hosts of the
 // others. A client may send such requests over a connection that it has, where one
 // certificate is good for both (RFC 9110 section 7.4, RFC 9113 section 9.1.1); what
-// the right server demands would be passed by.
-func misdirected(servers []ir.Chain, tables []*ir.Table) {
-	added := make([][]ir.VirtualHost, len(tables))
+// the right chain demands would be passed by. tables are those of chains, nil where a
+// chain relays.
+func misdirected(chains []ir.Chain, tables []*ir.Table) {
 	for i, t := range tables {
+		if t == nil {
+			continue
+		}
 		have := map[string]bool{}
 		for _, h := range t.Hosts {
 			for _, d := range h.Domains {
 				have[d] = true
 			}
 		}
-		for j := range servers {
-			for _, name := range servers[j].ServerNames {
-				if i != j && !have[name] {
+		for j := range chains {
+			for _, name := range chains[j].ServerNames {
+				if i != j && !have[name] && !slices.Contains(chains[i].ServerNames, name) {
 					have[name] = true
-					added[i] = append(added[i], refusal(name, tables[j].Name))
+					t.Hosts = append(t.Hosts, refusal(name, cmp.Or(chains[j].Table, chains[j].Label)))
 				}
 			}
 		}
 	}
-	for i, t := range tables {
-		t.Hosts = append(t.Hosts, added[i]...)
-	}
 }
 
+// refusal is the virtual host for a host that another chain serves.
 func refusal(host, table string) ir.VirtualHost {
 	return ir.VirtualHost{
 		Name:    "misdirected:" + strings.TrimPrefix(host, "*.") + "." + table,

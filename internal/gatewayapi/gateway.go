@@ -87,18 +87,21 @@ func (r *reader) open(l *listener) {
 		Servers: []mesh.Server{{
 			Origin: l.at, Name: l.name(), Port: uint16(l.spec.Port), PortName: l.name(), Protocol: l.protocol,
 			Hosts: []mesh.ServerHost{{Namespace: "*", Host: l.host}}, Isolated: true,
-			Credential: l.credential.name, CredentialNamespace: l.credential.namespace, CredentialAccount: credentialAccount(l, g),
+			TLS: serverTLS(l, g),
 		}},
 	}
 	l.key = out.Key()
 	r.cfg.Gateways = append(r.cfg.Gateways, out)
 }
 
-func credentialAccount(l *listener, g *gateway) string {
+// serverTLS is nil for a listener of plain text.
+func serverTLS(l *listener, g *gateway) *mesh.ServerTLS {
 	if l.credential.name == "" {
-		return ""
+		return nil
 	}
-	return g.place.account
+	return &mesh.ServerTLS{
+		Mode: mesh.TLSSimple, Credentials: []string{l.credential.name}, Namespace: l.credential.namespace, Account: g.place.account,
+	}
 }
 
 // finish says what became of a gateway, when all routes have been read.

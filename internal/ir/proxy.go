@@ -124,13 +124,25 @@ type Chain struct {
 // ServerTLS is TLS that ends at a gateway.
 type ServerTLS struct {
 	Secrets []string // names of the credentials
+	// Mesh serves with the workload's own certificate, to clients with one of the mesh.
+	Mesh bool
+	// Roots names the credential with the roots of clients' certificates; "": clients are
+	// not asked for any.
+	Roots   string
+	Require bool // a client must show a certificate; else what it shows is checked
+	// SANs, SPKIs and Hashes limit whose certificates are taken.
+	SANs, SPKIs, Hashes    []string
+	MinVersion, MaxVersion uint16   // crypto/tls numbers; 0: the data plane's default
+	Ciphers                []string // BoringSSL's names; empty: the data plane's default
 }
 
 // Secret is a gateway's credential.
 type Secret struct {
 	Name      string // "kubernetes://NAME"
 	Cert, Key Private
-	Origins   []verdict.Origin
+	// CA and CRL are set, in place of Cert and Key, for roots of clients' certificates.
+	CA, CRL Private
+	Origins []verdict.Origin
 }
 
 // Private is key material; it does not show its content where it is printed.

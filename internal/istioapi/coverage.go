@@ -66,6 +66,9 @@ var isRead = set(
 	"Server.name", "Server.port", "Server.hosts", "Server.tls", "Server.bind",
 	"Port.number", "Port.name", "Port.protocol",
 	"ServerTLSSettings.mode", "ServerTLSSettings.https_redirect", "ServerTLSSettings.credential_name",
+	"ServerTLSSettings.credential_names", "ServerTLSSettings.ca_cert_credential_name", "ServerTLSSettings.insecure_skip_verify",
+	"ServerTLSSettings.subject_alt_names", "ServerTLSSettings.verify_certificate_spki", "ServerTLSSettings.verify_certificate_hash",
+	"ServerTLSSettings.min_protocol_version", "ServerTLSSettings.max_protocol_version", "ServerTLSSettings.cipher_suites",
 
 	"PeerAuthentication.selector", "PeerAuthentication.mtls", "PeerAuthentication.port_level_mtls", "PeerAuthentication.MutualTLS.mode",
 )
@@ -102,15 +105,6 @@ var notRead = map[string]reason{
 	"ServerTLSSettings.ca_certificates":                   gatewayFile(),
 	"ServerTLSSettings.ca_crl":                            gatewayFile(),
 	"ServerTLSSettings.tls_certificates":                  gatewayFile(),
-	"ServerTLSSettings.credential_names":                  notYet("several credentials of one server"),
-	"ServerTLSSettings.ca_cert_credential_name":           notYet("client certificates at gateways"),
-	"ServerTLSSettings.insecure_skip_verify":              notYet("client certificates at gateways"),
-	"ServerTLSSettings.subject_alt_names":                 notYet("client certificates at gateways"),
-	"ServerTLSSettings.verify_certificate_spki":           notYet("client certificates at gateways"),
-	"ServerTLSSettings.verify_certificate_hash":           notYet("client certificates at gateways"),
-	"ServerTLSSettings.min_protocol_version":              notYet("TLS versions of gateways' servers"),
-	"ServerTLSSettings.max_protocol_version":              notYet("TLS versions of gateways' servers"),
-	"ServerTLSSettings.cipher_suites":                     notYet("cipher suites of gateways' servers"),
 }
 
 func set(names ...string) map[string]bool {

@@ -1,6 +1,7 @@
 package istioapi
 
 import (
+	"net/netip"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -28,11 +29,17 @@ func (r *reader) server(at verdict.Origin, ns string, in *networking.Server) (me
 		r.say(at.At("port.number"), verdict.Invalid, "the port %d is out of range", n)
 		return mesh.Server{}, false
 	}
-	if in.Bind != "" {
-		r.say(at.At("bind"), verdict.Unsupported, "servers that bind an address of their own are not supported yet: the port is not opened")
-		return mesh.Server{}, false
-	}
 	out := mesh.Server{Origin: at, Name: in.Name, Port: uint16(n), PortName: in.Port.Name}
+	if in.Bind != "" {
+		addr, err := netip.ParseAddr(in.Bind)
+		if err != nil {
+			r.say(at.At("bind"), verdict.Unsupported, "%q is not an address, and nothing else can be bound: the port is not opened", in.Bind)
+			return mesh.Server{}, false
+		}
+		if out.Bind = addr.Unmap(); out.Bind.IsUnspecified() && out.Bind.Is4() {
+			out.Bind = netip.Addr{}
+		}
+	}
 	for i, h := range in.Hosts {
 		sh := serverHost(h, ns)
 		if !validHost(sh.Host) {
@@ -45,43 +52,46 @@ func (r *reader) server(at verdict.Origin, ns string, in *networking.Server) (me
 		r.say(at.At("hosts"), verdict.Invalid, "the server has no usable hosts")
 		return mesh.Server{}, false
 	}
+	ok := r.serverProtocol(at, &out, in)
+	return out, ok
+}
+
+// serverProtocol reads what a server speaks. ok is false where it cannot open.
+func (r *reader) serverProtocol(at verdict.Origin, out *mesh.Server, in *networking.Server) bool {
 	switch p := strings.ToUpper(in.Port.Protocol); p {
 	case "HTTP", "HTTP2", "GRPC", "GRPC-WEB":
 		out.Protocol = registry.HTTP
 		if p == "HTTP2" || p == "GRPC" {
 			out.Protocol = registry.HTTP2
 		}
-		if in.Tls != nil {
-			out.HTTPSRedirect = in.Tls.HttpsRedirect
-			if in.Tls.CredentialName != "" {
-				r.say(at.At("tls.credentialName"), verdict.NotActedOn, "a server of protocol %s does not end TLS", p)
-			}
-		}
-	case "HTTPS":
+		out.HTTPSRedirect = in.Tls.GetHttpsRedirect()
+		r.plainServer(at, p, in.Tls)
+	case "TCP", "MONGO", "MYSQL", "REDIS":
+		out.Protocol = registry.TCP
+		r.plainServer(at, p, in.Tls)
+	case "HTTPS", "TLS":
 		out.Protocol = registry.HTTPS
-		ok := r.httpsServer(at, &out, in.Tls)
-		return out, ok
+		if p == "TLS" {
+			out.Protocol = registry.TLS
+		}
+		if in.Tls == nil {
+			r.say(at, verdict.Invalid, "a server of protocol %s needs tls", p)
+			return false
+		}
+		out.TLS = r.serverTLS(at.At("tls"), in.Tls)
+		return out.TLS != nil
 	default:
-		r.say(at.At("port.protocol"), verdict.Unsupported, "servers of protocol %s are not supported yet: the port is not opened", in.Port.Protocol)
-		return mesh.Server{}, false
+		r.say(at.At("port.protocol"), verdict.Unsupported, "servers of protocol %s are not supported: the port is not opened", in.Port.Protocol)
+		return false
 	}
-	return out, true
+	return true
 }
 
-func (r *reader) httpsServer(at verdict.Origin, out *mesh.Server, tls *networking.ServerTLSSettings) bool {
-	switch {
-	case tls == nil:
-		r.say(at, verdict.Invalid, "a server of protocol HTTPS needs tls")
-		return false
-	case tls.Mode != networking.ServerTLSSettings_SIMPLE:
-		r.say(at.At("tls.mode"), verdict.Unsupported, "the mode %s is not supported yet: the server is not opened", tls.Mode)
-		return false
-	case tls.CredentialName == "":
-		r.say(at.At("tls.credentialName"), verdict.Unsupported, "only credentials that credentialName names are supported yet: the server is not opened")
-		return false
+// plainServer says what a server of plain text does not do.
+func (r *reader) plainServer(at verdict.Origin, protocol string, tls *networking.ServerTLSSettings) {
+	if tls.GetCredentialName() != "" || len(tls.GetCredentialNames()) > 0 {
+		r.say(at.At("tls.credentialName"), verdict.NotActedOn, "a server of protocol %s does not end TLS", protocol)
 	}
-	out.Credential = tls.CredentialName
-	return true
 }
 
 // serverHost reads "host" or "namespace/host", where the namespace may be "." for

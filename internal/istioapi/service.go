@@ -1,7 +1,6 @@
 package istioapi
 
 import (
-	"crypto/tls"
 	"net/netip"
 	"strings"
 
@@ -130,34 +129,4 @@ func (r *reader) servicePort(at verdict.Origin, in *corev1.ServicePort) (registr
 		out.TargetNumber = uint16(t.IntVal)
 	}
 	return out, true
-}
-
-// secret keeps the credentials that gateways can serve: those with a certificate
-// and a key (type kubernetes.io/tls, or Istio's generic form with cert and key).
-func (r *reader) secret(o *api.Object, meta mesh.Meta, in *corev1.Secret) {
-	cert, key := field(in, corev1.TLSCertKey, "cert"), field(in, corev1.TLSPrivateKeyKey, "key")
-	if len(cert) == 0 && len(key) == 0 {
-		return // not a credential; Secrets have many uses
-	}
-	out := mesh.Secret{Meta: meta, Namespace: o.Meta.Namespace, Name: o.Meta.Name, Cert: cert, Key: key}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		// The error of X509KeyPair says what is wrong, never the key's content.
-		out.Invalid = err.Error()
-		r.say(meta.Origin, verdict.Invalid, "not a usable TLS credential: %s", out.Invalid)
-	}
-	r.cfg.Secrets = append(r.cfg.Secrets, out)
-}
-
-// field reads the first of some keys from a Secret's data, or from its stringData,
-// which replaces data where both are written.
-func field(in *corev1.Secret, names ...string) []byte {
-	for _, n := range names {
-		if v := in.StringData[n]; v != "" {
-			return []byte(v)
-		}
-		if v := in.Data[n]; len(v) > 0 {
-			return v
-		}
-	}
-	return nil
 }

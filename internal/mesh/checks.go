@@ -161,13 +161,13 @@ func (s *Snapshot) checkGateway(v *verdicts, g *Gateway) {
 	slices.Sort(spaces)
 	for i := range g.Servers {
 		srv := &g.Servers[i]
-		if srv.Credential == "" {
+		if srv.TLS == nil || srv.TLS.Namespace != "" {
 			continue
 		}
 		for _, ns := range spaces {
-			if sec, ok := s.CredentialOf(srv, ns); srv.CredentialNamespace == "" && (!ok || sec.Invalid != "") {
-				v.by(srv.Origin.At("tls.credentialName"), verdict.Waiting, verdict.Ref{Kind: "Secret", Namespace: ns, Name: srv.Credential},
-					"the namespace %s of the gateway's workload has no usable Secret %s: the server is not opened", ns, srv.Credential)
+			if _, missing := s.CredentialsOf(srv.TLS, ns); missing != "" {
+				v.by(srv.Origin.At("tls.credentialName"), verdict.Waiting, verdict.Ref{Kind: "Secret", Namespace: ns, Name: missing},
+					"the namespace %s of the gateway's workload has no usable Secret %s: the server is not opened", ns, missing)
 			}
 		}
 	}

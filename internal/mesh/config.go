@@ -57,14 +57,6 @@ type Account struct {
 	Namespace, Name string
 }
 
-// Secret is a TLS credential of a gateway. It redacts itself when printed.
-type Secret struct {
-	Meta
-	Namespace, Name string
-	Cert, Key       PrivateBytes // PEM
-	Invalid         string       // why it cannot serve; "" where it can
-}
-
 // PrivateBytes does not show its content where it is printed or encoded as text.
 type PrivateBytes []byte
 
@@ -376,47 +368,6 @@ type ClientTLS struct {
 	Mode   TLSMode
 	SNI    string
 	SANs   []string
-}
-
-// Gateway opens ports of gateway workloads.
-type Gateway struct {
-	Meta
-	Namespace, Name string
-	Selector        map[string]string
-	// WorkloadNamespace limits the selector to one namespace; "": all of them.
-	WorkloadNamespace string
-	Listener          bool // of the Gateway API; rules act there only if they are Ranked
-	Servers           []Server
-}
-
-// Server is one port of a gateway.
-type Server struct {
-	Origin   verdict.Origin
-	Name     string
-	Port     uint16
-	PortName string
-	Protocol registry.Protocol
-	// Hosts are the hosts served, each with the namespaces whose rules it takes.
-	Hosts         []ServerHost
-	HTTPSRedirect bool
-	// Credential names the Secret of an HTTPS server with mode SIMPLE.
-	Credential string
-	// CredentialNamespace is where the Secret lies, which a front end has found to be
-	// permitted; "": in the namespace of the gateway's workload.
-	CredentialNamespace string
-	// CredentialAccount is the service account that the credential is for; "": any of
-	// the workloads that the gateway selects. Labels alone open no door: whoever may make
-	// pods in the namespace gives them.
-	CredentialAccount string
-	// Isolated is a listener of the Gateway API: requests for a host go to the rules of
-	// the listener with the most specific host, and to no other's.
-	Isolated bool
-}
-
-// ServerHost is a host of a server.
-type ServerHost struct {
-	Namespace string // "*" any, else the one whose rules may bind
-	Host      string // exact, "*.suffix" or "*"
 }
 
 // MTLSMode says which connections a workload takes.

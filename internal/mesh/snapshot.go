@@ -115,13 +115,6 @@ func (s *Snapshot) selects(g *Gateway, namespace string, labels map[string]strin
 	return registry.Matches(g.Selector, labels)
 }
 
-// CredentialOf finds the credential of a server that a workload of the namespace
-// serves. A workload gets credentials of its own namespace only, but for those that a
-// front end has found to be permitted.
-func (s *Snapshot) CredentialOf(srv *Server, namespace string) (*Secret, bool) {
-	return s.Secret(cmp.Or(srv.CredentialNamespace, namespace), srv.Credential)
-}
-
 // older orders by age, and by namespace and name where two are equally old.
 func older(a, b *Meta) int {
 	return cmp.Or(cmp.Compare(a.Created, b.Created), a.Origin.Ref.Compare(b.Origin.Ref))

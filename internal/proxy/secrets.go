@@ -58,17 +58,20 @@ func parseSecret(body []byte) (*tlsctx.Secret, error) {
 	if err := proto.Unmarshal(body, m); err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
-	cert, key, roots := []byte(nil), []byte(nil), []byte(nil)
+	var cert, key, roots, crl []byte
 	switch t := m.GetType().(type) {
 	case *tlsv3.Secret_TlsCertificate:
 		cert, key = inlineData(t.TlsCertificate.GetCertificateChain()), inlineData(t.TlsCertificate.GetPrivateKey())
 	case *tlsv3.Secret_ValidationContext:
-		roots = inlineData(t.ValidationContext.GetTrustedCa())
+		roots, crl = inlineData(t.ValidationContext.GetTrustedCa()), inlineData(t.ValidationContext.GetCrl())
 	default:
 		return nil, fmt.Errorf("secret %q: only tls_certificate and validation_context are supported", m.GetName())
 	}
 	sec, err := tlsctx.ParseSecret(cert, key, roots)
 	if err != nil {
+		return nil, fmt.Errorf("secret %q: %w", m.GetName(), err)
+	}
+	if sec.CRLs, err = tlsctx.ParseCRLs(crl); err != nil {
 		return nil, fmt.Errorf("secret %q: %w", m.GetName(), err)
 	}
 	return sec, nil

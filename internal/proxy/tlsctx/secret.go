@@ -24,7 +24,11 @@ import (
 type Secret struct {
 	Certificate *tls.Certificate // with Leaf set; nil if there is none
 	Roots       []*x509.Certificate
+	CRLs        []*x509.RevocationList // of certificates below Roots
 }
+
+// ParseCRLs reads revocation lists in PEM.
+func ParseCRLs(data []byte) ([]*x509.RevocationList, error) { return parseCRLs(data) }
 
 // Secrets gives the current secret of a name ("default", "ROOTCA", a gateway's
 // credential). ok is false while it has not arrived. Safe for concurrent use, and

@@ -80,6 +80,11 @@ func (v *verifier) chain(certs []*x509.Certificate) error {
 	if err := checkRevoked(v.crls, chains); err != nil {
 		return err
 	}
+	if v.material.roots != nil {
+		if err := checkRevoked(v.material.roots.CRLs, chains); err != nil {
+			return err
+		}
+	}
 	if !v.cfg.AllowExpired {
 		v.known.add(key, chains)
 	}

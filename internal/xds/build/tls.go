@@ -79,7 +79,7 @@ func plainSocket() *corev3.TransportSocket {
 // stock Envoy does not agree to the exchange of metadata on TCP: it would take the
 // caller's metadata for the connection's first bytes.
 func (b *builder) meshServer(http bool) *corev3.TransportSocket {
-	sans := []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + b.p.TrustDomain + "/"}}}
+	sans := []*matcherv3.StringMatcher{b.trustDomain()}
 	alpn := serverALPN
 	if !http && b.native() {
 		alpn = slices.Concat([]string{"istio-peer-exchange"}, alpn)
@@ -88,6 +88,11 @@ func (b *builder) meshServer(http bool) *corev3.TransportSocket {
 		CommonTlsContext:         meshContext(sans, alpn, cipherSuites),
 		RequireClientCertificate: wrapperspb.Bool(true),
 	}))
+}
+
+// trustDomain matches the identities of the mesh.
+func (b *builder) trustDomain() *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + b.p.TrustDomain + "/"}}
 }
 
 // serverALPN is what servers agree to, the preferred first.
@@ -112,31 +117,4 @@ func (b *builder) meshClient(c *ir.Cluster) *corev3.TransportSocket {
 		sans = append(sans, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}})
 	}
 	return tlsSocket(typed(&tlsv3.UpstreamTlsContext{CommonTlsContext: meshContext(sans, alpn, nil), Sni: c.SNI}))
-}
-
-// gatewayServer ends TLS of clients from outside with a credential of the mesh's
-// configuration, which comes over ADS.
-func (b *builder) gatewayServer(t *ir.ServerTLS) *corev3.TransportSocket {
-	common := &tlsv3.CommonTlsContext{AlpnProtocols: serverALPN}
-	for _, name := range t.Secrets {
-		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, overADS(name))
-	}
-	return tlsSocket(typed(&tlsv3.DownstreamTlsContext{CommonTlsContext: common, RequireClientCertificate: wrapperspb.Bool(false)}))
-}
-
-func overADS(name string) *tlsv3.SdsSecretConfig {
-	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
-		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
-		ResourceApiVersion:    corev3.ApiVersion_V3,
-	}}
-}
-
-// secret is a gateway's credential.
-func secret(s *ir.Secret) *tlsv3.Secret {
-	inline := func(p ir.Private) *corev3.DataSource {
-		return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: slices.Clone(p)}}
-	}
-	return &tlsv3.Secret{Name: s.Name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
-		CertificateChain: inline(s.Cert), PrivateKey: inline(s.Key),
-	}}}
 }
