@@ -43,6 +43,12 @@ func (p *Proxy) updateListeners(added []client.Resource, removed []string, rejec
 	}
 }
 
+// listenerNode is what a listener needs besides its chains.
+type listenerNode struct {
+	logs   []*telemetry.AccessLog // for connections that no chain serves
+	tables []*routes              // of its chains
+}
+
 // buildListener makes the run-time nodes of a listener's chains. A chain that did
 // not change keeps its node, and with it its connections.
 func (p *Proxy) buildListener(l *config.Listener) error {
@@ -51,9 +57,13 @@ func (p *Proxy) buildListener(l *config.Listener) error {
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
-	l.Runtime = logs
+	node := &listenerNode{logs: logs}
+	l.Runtime = node
 	old := p.chainsOf(l)
 	for _, fc := range allChains(l) {
+		if fc.HTTP != nil && fc.HTTP.RouteName != "" {
+			node.tables = append(node.tables, p.table(fc.HTTP.RouteName))
+		}
 		if c := old[fc.Hash]; c != nil {
 			fc.Runtime = c
 			continue
@@ -139,8 +149,11 @@ func (p *Proxy) httpServer(l *config.Listener, cfg *config.HTTP) (listener.Serve
 
 // unserved writes the access log of a connection that no chain served.
 func (p *Proxy) unserved(l *config.Listener, c *stream.Conn, why stream.Reason) {
-	logs, _ := l.Runtime.([]*telemetry.AccessLog)
-	writeConnLog(logs, c, &stream.Upstream{}, &stream.Outcome{Reason: why, Duration: int64(time.Since(c.Start))})
+	node, ok := l.Runtime.(*listenerNode)
+	if !ok {
+		return
+	}
+	writeConnLog(node.logs, c, &stream.Upstream{}, &stream.Outcome{Reason: why, Duration: int64(time.Since(c.Start))})
 }
 
 // writeConnLog writes the line of a connection that was no HTTP exchange.

@@ -138,6 +138,7 @@ func (p *Proxy) build() {
 	to := listener.Options{
 		Sockets: o.Sockets, Log: ops.Scope(o.Log, "listener"), Handshakes: o.Concurrency,
 		MaxConnections: o.MaxConnections, DrainTime: o.DrainTime, Unserved: p.unserved, Gate: o.Overload,
+		Declared: declaredHTTP,
 	}
 	if o.onDemand() {
 		p.demand = newDemand(o)

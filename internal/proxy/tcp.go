@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
@@ -31,6 +32,7 @@ type tcpConn struct {
 	chain   *config.FilterChain
 	logs    []*telemetry.AccessLog
 	closing chan stream.Reason // one slot
+	opened  *relay.Opened      // nil: Serve opens
 	peer    atomic.Pointer[peermeta.Conn]
 }
 
@@ -45,6 +47,23 @@ func (c *tcpConn) Close(why stream.Reason) {
 	default: // closing already
 	}
 }
+
+// Open connects to the server before the client has spoken.
+func (c *tcpConn) Open(ctx context.Context) (rawio.Transport, error) {
+	o, err := c.p.relay.Open(ctx, c.info, c.chain.TCP)
+	if err != nil {
+		return nil, err
+	}
+	c.opened = o
+	if err := c.exchange(o.Upstream()); err != nil {
+		_ = o.Upstream().Close()
+		return nil, err
+	}
+	return o.Upstream(), nil
+}
+
+// Resume has Serve relay between t and the server that Open connected to.
+func (c *tcpConn) Resume(t rawio.Transport, first []byte) { c.t, c.opened.First = t, first }
 
 // whoIs gives the peer's metadata, once it has told them.
 func (c *tcpConn) whoIs() *peermeta.Peer {
@@ -74,7 +93,7 @@ func (c *tcpConn) Serve() stream.Reason {
 	if count != nil {
 		count.Count(bytes.Bytes)
 	}
-	hooks := relay.Hooks{Bytes: &bytes, Connected: func(_ rawio.Transport, up *upstream.TCPConn) error { return c.connected(up, count) }}
+	hooks := relay.Hooks{Opened: c.opened, Bytes: &bytes, Connected: func(_ rawio.Transport, up *upstream.TCPConn) error { return c.connected(up, count) }}
 	f := c.p.relay.Serve(down, c.info, c.chain.TCP, hooks, c.closing)
 	if count != nil {
 		count.Closed(f.Cluster, f.BytesReceived, f.BytesSent, f.Reason)
@@ -85,8 +104,21 @@ func (c *tcpConn) Serve() stream.Reason {
 	return f.Reason
 }
 
-// connected exchanges metadata with an upstream that agreed to it.
+// connected is called when the upstream is there.
 func (c *tcpConn) connected(up *upstream.TCPConn, count *telemetry.TCPFlow) error {
+	if c.opened == nil {
+		if err := c.exchange(up); err != nil {
+			return err
+		}
+	}
+	if count != nil {
+		count.Connected(up.Cluster.Name, up.Cluster, up.Endpoint, up.TLS)
+	}
+	return nil
+}
+
+// exchange exchanges metadata with an upstream that agreed to it.
+func (c *tcpConn) exchange(up *upstream.TCPConn) error {
 	if up.Cluster.PeerExchange && up.TLS != nil && up.TLS.ALPN == peermeta.Protocol {
 		x, err := c.p.exchange.Start(up.Transport)
 		if err != nil {
@@ -96,9 +128,6 @@ func (c *tcpConn) connected(up *upstream.TCPConn, count *telemetry.TCPFlow) erro
 		if c.info.Dir != stream.Inbound {
 			c.peer.Store(x)
 		}
-	}
-	if count != nil {
-		count.Connected(up.Cluster.Name, up.Cluster, up.Endpoint, up.TLS)
 	}
 	return nil
 }

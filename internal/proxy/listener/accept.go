@@ -63,6 +63,7 @@ type arrival struct {
 	l     *config.Listener
 	conn  *stream.Conn
 	facts match.ChainFacts
+	ahead *ahead // nil: no server was opened while the client was silent
 
 	// of the goroutine that serves it
 	chain *Chain
@@ -97,6 +98,10 @@ func (a *arrival) run() {
 		a.m.stats.NoChain.Add(1)
 		a.refuse(a.noChain())
 		return
+	}
+	if a.ahead != nil && (a.ahead.chain != fc || a.ahead.server == nil) {
+		a.ahead.drop()
+		a.ahead = nil
 	}
 	c, ok := fc.Runtime.(*Chain)
 	if !ok {
@@ -155,6 +160,10 @@ func (a *arrival) wake() { go a.ride() }
 
 func (a *arrival) end() {
 	_ = a.t.Close() // closed by its server already, mostly
+	if a.ahead != nil {
+		a.ahead.settle()
+		a.ahead.drop()
+	}
 	a.m.stats.Active.Add(-1)
 }
 

@@ -71,7 +71,13 @@ const lateDrain = time.Second
 // take makes what serves a connection, which is one of the chain's until it leaves.
 // late is a timer to be stopped at its end; nil: none.
 func (c *Chain) take(a *arrival) (conn Conn, late *time.Timer) {
-	conn = c.server(a.t, a.conn)
+	if h := a.ahead; h != nil {
+		a.ahead = nil
+		h.conn.Resume(a.t, h.first)
+		conn = h.conn
+	} else {
+		conn = c.server(a.t, a.conn)
+	}
 	c.mu.Lock()
 	if why := c.ended; why != nil {
 		c.mu.Unlock()

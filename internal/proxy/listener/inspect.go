@@ -21,6 +21,9 @@ type inspector struct {
 	buf  []byte // read and not consumed
 	eof  bool
 	late bool // the time-out passed
+	// silent is called once, when the client has said nothing for a while. It sets the
+	// next deadline.
+	silent func() error
 }
 
 // more reads once more. It reports false when nothing more is to be had: the
@@ -41,6 +44,10 @@ func (i *inspector) more() (bool, error) {
 		i.eof = true
 		return false, nil
 	case rawio.IsTimeout(err):
+		if f := i.silent; f != nil {
+			i.silent = nil
+			return true, f()
+		}
 		i.late = true
 		return false, nil
 	}
@@ -57,8 +64,7 @@ var (
 //
 // A client that is silent for InspectTimeout is served by what is known of it,
 // which is that it is not TLS, if ContinueOnTimeout says so; with no time-out the
-// inspectors wait. A port of a protocol whose server speaks first is declared so,
-// and has none of them.
+// inspectors wait, for the client or the server (see ahead).
 func (a *arrival) inspect() error {
 	port := a.conn.Local.Port()
 	tls := a.l.TLSInspector && !inRanges(a.l.TLSInspectorOff, port)
@@ -67,27 +73,40 @@ func (a *arrival) inspect() error {
 	if !tls && !http && !a.l.ProxyProtocol {
 		return nil
 	}
-	i := &inspector{t: a.raw}
-	if d := a.l.InspectTimeout; d > 0 {
-		if err := a.raw.SetReadDeadline(time.Now().Add(d)); err != nil {
-			return err
-		}
+	i := &inspector{t: a.raw, silent: a.silent}
+	if err := a.raw.SetReadDeadline(time.Now().Add(quiet)); err != nil {
+		return err
 	}
 	if err := a.runInspectors(i, tls, http); err != nil {
 		return err
 	}
-	if a.l.InspectTimeout > 0 {
-		if err := a.raw.SetReadDeadline(time.Time{}); err != nil {
-			return err
-		}
+	open := a.ahead != nil && a.ahead.settle()
+	if err := a.raw.SetReadDeadline(time.Time{}); err != nil {
+		return err
 	}
-	if i.eof && len(i.buf) == 0 {
+	serverFirst := open && len(a.ahead.first) > 0 && len(i.buf) == 0
+	if i.eof && len(i.buf) == 0 && !serverFirst {
 		return errGone
 	}
-	if i.late && !a.l.ContinueOnTimeout {
+	if i.late && !serverFirst && !a.l.ContinueOnTimeout {
 		return errSilent
 	}
 	a.t = rawio.Prefixed(a.raw, i.buf)
+	return nil
+}
+
+// silent is called when the client has said nothing for a while.
+func (a *arrival) silent() error {
+	var deadline time.Time
+	if d := a.l.InspectTimeout; d > 0 {
+		deadline = time.Now().Add(d - min(d, quiet))
+	}
+	if err := a.raw.SetReadDeadline(deadline); err != nil {
+		return err
+	}
+	if !a.l.ProxyProtocol {
+		a.ahead = a.openAhead()
+	}
 	return nil
 }
 

@@ -38,6 +38,9 @@ type Options struct {
 	// listener, which may come by that, and may take its time; an error, which is a
 	// stream.Reason, refuses the connection. nil: everything is there.
 	Demand func(to netip.AddrPort) error
+	// Declared reports whether a destination behind a listener is declared to be HTTP: a
+	// silent client does not have its server opened there. nil: none is.
+	Declared func(l *config.Listener, to netip.AddrPort) bool
 	// Gate decides whether there is room for another connection; nil: there is.
 	Gate Gate
 }

@@ -99,6 +99,20 @@ func FindHost(t *config.RouteTable, authority []byte, rec Recorder) *config.Virt
 	return scanHosts(t, lower(nil, authority), rec)
 }
 
+// NamesHost reports whether a table has a host as a domain of its own, not by a
+// wildcard. host is lower case.
+func NamesHost(t *config.RouteTable, host string) bool {
+	if x, ok := t.Index.(*hostIndex); ok {
+		return x.exact[host] != nil
+	}
+	for _, h := range t.Hosts {
+		if slices.Contains(h.Domains, host) {
+			return true
+		}
+	}
+	return false
+}
+
 // WithoutPort cuts the port off an authority; an IPv6 address is in brackets.
 func WithoutPort(authority []byte) []byte {
 	colon := bytes.LastIndexByte(authority, ':')

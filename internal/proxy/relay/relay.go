@@ -57,6 +57,8 @@ type Hooks struct {
 	// metadata is exchanged here, and up.Transport may be wrapped. An error ends the
 	// flow: with its reason if it is a stream.Reason, else with Internal. May be nil.
 	Connected func(down rawio.Transport, up *upstream.TCPConn) error
+	// Opened is the upstream, where Open has opened it before; nil: Serve does.
+	Opened *Opened
 	// Bytes counts the flow while it runs, for reports in between; nil: only Flow
 	// tells, at the end.
 	Bytes *Counters
@@ -112,7 +114,7 @@ type flow struct {
 }
 
 func (f *flow) serve(h Hooks) stream.Reason {
-	up, err := f.dial()
+	up, err := f.opened(h.Opened)
 	if err != nil {
 		return asReason(err)
 	}
@@ -149,17 +151,58 @@ func (f *flow) connected(up *upstream.TCPConn) (why stream.Reason, stopped bool)
 	return f.why, f.stopped
 }
 
-// dial chooses the cluster and opens the connection. A close request ends it.
-func (f *flow) dial() (*upstream.TCPConn, error) {
-	dest := match.PickTCPCluster(f.cfg, f.r.o.Rand(), nil)
+// Opened is an upstream that was opened before its flow began.
+type Opened struct {
+	// First are bytes that were read of it: they go to the client first.
+	First []byte
+
+	up      *upstream.TCPConn
+	cluster string
+	facts   stream.Upstream
+}
+
+// Upstream is the connection. Closing it gives its place back.
+func (o *Opened) Upstream() *upstream.TCPConn { return o.up }
+
+// Open chooses the cluster of a chain and opens a connection. An error is a
+// stream.Reason.
+func (r *Relay) Open(ctx context.Context, c *stream.Conn, cfg *config.TCP) (*Opened, error) {
+	o := &Opened{}
+	return o, r.open(ctx, c, cfg, o)
+}
+
+// open fills o, also where it fails.
+func (r *Relay) open(ctx context.Context, c *stream.Conn, cfg *config.TCP, o *Opened) (err error) {
+	dest := match.PickTCPCluster(cfg, r.o.Rand(), nil)
 	if dest == nil {
-		return nil, stream.Reason{Code: stream.NoCluster, Detail: "the chain names no cluster"}
+		return stream.Reason{Code: stream.NoCluster, Detail: "the chain names no cluster"}
 	}
-	f.out.Cluster = dest.Cluster.Name
+	o.cluster = dest.Cluster.Name
 	h, ok := dest.Cluster.Handle.(*upstream.Handle)
 	if !ok {
-		return nil, stream.Reason{Code: stream.NoCluster, Detail: "the cluster " + dest.Cluster.Name + " does not exist"}
+		return stream.Reason{Code: stream.NoCluster, Detail: "the cluster " + dest.Cluster.Name + " does not exist"}
 	}
+	o.up, err = h.DialTCP(ctx, c, &upstream.Tried{}, &o.facts)
+	return err
+}
+
+// opened gives the upstream that is open already, or opens one.
+func (f *flow) opened(o *Opened) (*upstream.TCPConn, error) {
+	var err error
+	if o == nil {
+		o = &Opened{}
+		err = f.dial(o)
+	}
+	f.out.Cluster, f.out.Upstream = o.cluster, o.facts
+	if err != nil {
+		return nil, err
+	}
+	o.up.Transport = rawio.Prefixed(o.up.Transport, o.First)
+	return o.up, nil
+}
+
+// dial opens the upstream. A close request ends it.
+func (f *flow) dial(o *Opened) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	if f.closing != nil {
@@ -175,7 +218,7 @@ func (f *flow) dial() (*upstream.TCPConn, error) {
 			}
 		}()
 	}
-	return h.DialTCP(ctx, f.conn, &upstream.Tried{}, &f.out.Upstream)
+	return f.r.open(ctx, f.conn, f.cfg, o)
 }
 
 // copyBoth runs both directions to their ends.

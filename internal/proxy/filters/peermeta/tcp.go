@@ -92,7 +92,7 @@ type Conn struct {
 
 	// of the reading goroutine
 	begun bool
-	rest  []byte // read behind the frame, or instead of one
+	rest  []byte // read behind the frame, or instead of one; before that, a part of it
 }
 
 // Start tells the peer of us and gives the connection to use from now on. It must
@@ -143,7 +143,8 @@ func (c *Conn) ReadLazy(size int) (*rawio.Buffer, int, error) {
 }
 
 func (c *Conn) readFrame() error {
-	buf := make([]byte, 0, 2<<10)
+	buf := append(make([]byte, 0, 2<<10), c.rest...)
+	c.rest = nil
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
@@ -152,6 +153,10 @@ func (c *Conn) readFrame() error {
 		buf = buf[:len(buf)+n]
 		if n == 0 && err != nil {
 			if len(buf) == 0 {
+				return err
+			}
+			if rawio.IsTimeout(err) {
+				c.rest = buf // to go on with
 				return err
 			}
 			c.begun, c.rest = true, buf // a cut frame is data; the error comes again
