@@ -32,6 +32,7 @@ const (
 	KindVirtualService     = "VirtualService"
 	KindDestinationRule    = "DestinationRule"
 	KindGateway            = "Gateway"
+	KindServiceEntry       = "ServiceEntry"
 	KindPeerAuthentication = "PeerAuthentication"
 	KindNamespace          = "Namespace"
 	KindService            = "Service"

@@ -14,7 +14,7 @@ import (
 // tlsPort is a port of a gateway whose clients speak TLS: the servers' names tell the
 // servers apart.
 type tlsPort struct {
-	*compiler
+	*assembler
 	l      ir.Listener
 	tables []*ir.Table            // as l.Chains; nil for chains that relay
 	taken  map[string]*openServer // by server name
@@ -23,7 +23,7 @@ type tlsPort struct {
 // tlsPort opens a port whose servers end TLS, one route table for each, or let it
 // pass. A server without a usable credential stays closed; mesh.Build says so.
 func (c *assembler) tlsPort(l ir.Listener, servers []openServer) {
-	p := tlsPort{compiler: c, l: l, taken: map[string]*openServer{}}
+	p := tlsPort{assembler: c, l: l, taken: map[string]*openServer{}}
 	for i := range servers {
 		s := &servers[i]
 		tls, ok := c.serverTLS(s)

@@ -293,7 +293,10 @@ func (c *Console) serversOf(namespace string, labels map[string]string) []gatewa
 		for _, srv := range g.Servers {
 			x := gatewayServer{
 				Object: objectRef{Kind: g.Origin.Kind, Namespace: g.Origin.Namespace, Name: g.Origin.Name},
-				Port:   srv.Port, Protocol: string(srv.Protocol), Hosts: []string{}, Credential: srv.Credential,
+				Port:   srv.Port, Protocol: string(srv.Protocol), Hosts: []string{},
+			}
+			if srv.TLS != nil && len(srv.TLS.Credentials) > 0 {
+				x.Credential = srv.TLS.Credentials[0]
 			}
 			for _, h := range srv.Hosts {
 				x.Hosts = append(x.Hosts, h.Host)
