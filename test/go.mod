@@ -3,6 +3,7 @@ module github.com/lateen-mesh/lateen/test
 go 1.26.0
 
 require (
+	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.22.1
 	github.com/envoyproxy/go-control-plane/envoy v1.40.0
 	github.com/rogpeppe/go-internal v1.16.0
@@ -67,3 +68,4 @@ require (
 )
 
 replace github.com/lateen-mesh/lateen => ../
+require github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect

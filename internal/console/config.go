@@ -80,6 +80,7 @@ func (c *Console) objects(r *http.Request) (any, error) {
 type objectView struct {
 	configapi.ObjectStatus
 	YAML    string                  `json:"yaml"`
+	Object  json.RawMessage         `json:"object"`
 	InForce int                     `json:"inForce"`
 	Proxies int                     `json:"proxies"`
 	Refused []configapi.ProxyReport `json:"refused,omitempty"`
@@ -112,7 +113,7 @@ func (c *Console) object(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.YAML = text
+	v.YAML, v.Object = text, list.Items[0]
 	var report configapi.Report
 	at := url.Values{"revision": {strconv.FormatInt(statuses.Compiled, 10)}, "timeout": {"1ms"}}
 	if err := c.config.call(r, http.MethodGet, "/v1/wait", at, http.NoBody, &report); err != nil {

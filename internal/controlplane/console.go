@@ -7,6 +7,7 @@ import (
 
 	"github.com/lateen-mesh/lateen/internal/console"
 	"github.com/lateen-mesh/lateen/internal/history/query"
+	"github.com/lateen-mesh/lateen/web"
 )
 
 // ConsoleOptions say what a control plane's console shows besides the Core itself.
@@ -21,7 +22,7 @@ type ConsoleOptions struct {
 // Console makes the console: its API, and its pages where they are built in.
 func (c *Core) Console(o ConsoleOptions) http.Handler {
 	return console.New(console.Options{
-		Plane: consolePlane{c, o.Roots}, Config: o.Config, Pages: c.Handler(), Home: o.Home, Name: o.Name, ReadOnly: o.ReadOnly,
+		Plane: consolePlane{c, o.Roots}, Config: o.Config, Pages: c.Handler(), Files: web.Files(), Home: o.Home, Name: o.Name, ReadOnly: o.ReadOnly,
 		History: c.history, Query: query.New(c.history, c.log.With("scope", "query"), c.now).Handler(), Reporting: c.hub.Reporting, Tapper: c.hub,
 		Log: c.log.With("scope", "console"), Now: c.now,
 	})
