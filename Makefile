@@ -5,7 +5,7 @@ export LATEEN_CACHE ?= $(CURDIR)/.cache
 export LATEEN_TEST_ENVOY ?= $(LATEEN_CACHE)/tools/envoy
 export LATEEN_TEST_H2SPEC ?= $(LATEEN_CACHE)/tools/h2spec
 
-.PHONY: all up build test unit behave e2e kube kube-smoke check golden bench microbench deep fuzz setup clean
+.PHONY: all up build test unit behave e2e kube kube-smoke check pages golden bench microbench deep fuzz setup clean
 all: build
 
 up: ## run the mesh with Bookinfo on this machine
@@ -19,12 +19,13 @@ test: setup check unit behave e2e kube-smoke ## all tests; `make kube` has more
 setup: # what tests of real components need; says what it left out
 	@scripts/setup.sh
 
-check: ## formatting, vet, staticcheck
-	@out=$$(gofmt -l bench cmd internal samples test tools); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+check: ## formatting, vet, staticcheck, types of the console's pages
+	@out=$$(gofmt -l bench cmd internal samples test tools web); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
 	cd tools && $(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	@scripts/web-types.sh
 
 unit: ## tests of every package, with the race detector
 	$(GO) test -race -timeout 10m ./...
@@ -35,6 +36,7 @@ behave: ## one behaviour on two data planes: our proxy and a real Envoy
 
 e2e: build ## the whole mesh as its users see it
 	cd test && LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 20m ./e2e/...
+	cd test && $(GO) test -count=1 -timeout 20m ./console/...
 
 kube: ## everything on a real Kubernetes, which it starts itself; needs root; writes docs/results/kube.md
 	@scripts/kube-setup.sh
@@ -43,6 +45,9 @@ kube: ## everything on a real Kubernetes, which it starts itself; needs root; wr
 kube-smoke: # a short walk on it, where its binaries are built already
 	@scripts/kube-setup.sh --quick || true
 	cd test && $(GO) test -p 1 -count=1 -timeout 15m -v ./kube/...
+
+pages: ## bundle the console's pages again, after a change in web/src
+	$(GO) generate ./web
 
 golden: ## rewrite the golden files; read the difference before you commit it
 	$(GO) test $$(grep -rl 'flag.Bool("update"' --include=*_test.go internal | xargs -n1 dirname | sort -u | sed "s|^|./|") -update

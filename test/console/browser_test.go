@@ -35,7 +35,10 @@ func open(t *testing.T, url string) *tab {
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1440, 900),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-sync", true))...)
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-sync", true),
+		// The dots of the traffic are drawn by the processor here: they would slow
+		// every test down.
+		chromedp.Flag("force-prefers-reduced-motion", true), chromedp.Flag("disable-gpu", true))...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)

@@ -10,10 +10,10 @@ export interface Stage {
   camera: Signal<Camera>;
   /** Whether the user has moved the camera: then it stays where it is. */
   moved: { current: boolean };
-  fit: (width: number, height: number) => void;
+  fit: (width: number, height: number, aside?: number) => void;
   zoom: (factor: number, at?: { x: number; y: number }) => void;
   /** Brings a rectangle into view. */
-  reveal: (x: number, y: number, w: number, h: number) => void;
+  reveal: (x: number, y: number, w: number, h: number, aside?: number) => void;
 }
 
 /** The camera over an element. */
@@ -24,12 +24,12 @@ export function useStage(element: { current: HTMLElement | null }): Stage {
     const moved = { current: false };
     stage.current = {
       camera, moved,
-      fit(width, height) {
+      fit(width, height, aside = 0) {
         const el = element.current;
         if (!el || !width || !height) return;
-        const room = { w: el.clientWidth - 72, h: el.clientHeight - 96 };
-        const scale = Math.max(least, Math.min(1.15, room.w / width, room.h / height));
-        camera.value = { scale, x: (el.clientWidth - width * scale) / 2, y: (el.clientHeight - height * scale) / 2 - 6 };
+        const room = { w: el.clientWidth - aside - 64, h: el.clientHeight - 110 };
+        const scale = Math.max(least, Math.min(1.25, room.w / width, room.h / height));
+        camera.value = { scale, x: (el.clientWidth - aside - width * scale) / 2, y: (el.clientHeight - height * scale) / 2 - 6 };
         moved.current = false;
       },
       zoom(factor, at) {
@@ -41,11 +41,12 @@ export function useStage(element: { current: HTMLElement | null }): Stage {
         camera.value = { scale, x: p.x - (p.x - c.x) * k, y: p.y - (p.y - c.y) * k };
         moved.current = true;
       },
-      reveal(x, y, w, h) {
+      reveal(x, y, w, h, aside = 0) {
         const el = element.current!;
         const c = camera.value;
         const left = x * c.scale + c.x, top = y * c.scale + c.y;
-        const dx = left < 12 ? 12 - left : left + w * c.scale > el.clientWidth - 12 ? el.clientWidth - 12 - left - w * c.scale : 0;
+        const right = el.clientWidth - aside - 12;
+        const dx = left < 12 ? 12 - left : left + w * c.scale > right ? right - left - w * c.scale : 0;
         const dy = top < 12 ? 12 - top : top + h * c.scale > el.clientHeight - 12 ? el.clientHeight - 12 - top - h * c.scale : 0;
         if (dx || dy) camera.value = { ...c, x: c.x + dx, y: c.y + dy };
       },

@@ -17,6 +17,8 @@ export interface Look { label: EdgeLabel; locks: boolean; traffic: boolean }
 interface Props {
   drawing: Drawing;
   look: Look;
+  /** Room at the right that something else covers. */
+  aside: number;
   selected: string;
   found?: Set<string>;
   onSelect: (id: string) => void;
@@ -41,7 +43,7 @@ function neighbourhood(d: Drawing, selected: string): Set<string> | undefined {
   return any ? ids : undefined;
 }
 
-export function Canvas({ drawing, look, selected, found, onSelect, stage: give }: Props) {
+export function Canvas({ drawing, look, aside, selected, found, onSelect, stage: give }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const dots = useRef<HTMLCanvasElement>(null);
   const stage = useStage(box);
@@ -52,13 +54,13 @@ export function Canvas({ drawing, look, selected, found, onSelect, stage: give }
 
   const size = `${Math.round(drawing.width)}×${Math.round(drawing.height)}`;
   useEffect(() => {
-    if (!stage.moved.current) stage.fit(drawing.width, drawing.height);
-  }, [size]);
+    if (!stage.moved.current) stage.fit(drawing.width, drawing.height, aside);
+  }, [size, aside]);
   useEffect(() => {
-    const watch = new ResizeObserver(() => { if (!stage.moved.current) stage.fit(drawing.width, drawing.height); });
+    const watch = new ResizeObserver(() => { if (!stage.moved.current) stage.fit(drawing.width, drawing.height, aside); });
     watch.observe(box.current!);
     return () => watch.disconnect();
-  }, [size]);
+  }, [size, aside]);
 
   useTraffic(dots, stage, lines, look.traffic && !calm.value, bright);
 
@@ -182,7 +184,7 @@ const Cards = memo(function Cards({ nodes, selected, bright, onSelect, reveal }:
           key={n.node.id} type="button" data-node={n.node.id}
           class={`gnode ${n.node.kind} h-${healthTone[n.node.health]}${n.node.id === selected ? " selected" : ""}${n.node.outOfMesh ? " out" : ""}${dim(bright, n.node.id)}`}
           style={`transform:translate(${n.x}px,${n.y}px);width:${n.width}px;height:${n.height}px`}
-          aria-pressed={n.node.id === selected} aria-label={describe(n.node)}
+          aria-pressed={n.node.id === selected}
           onClick={() => onSelect(n.node.id)}
           onFocus={(e) => { if (e.currentTarget.matches(":focus-visible")) reveal(n.x, n.y, n.width, n.height); }}
         >
@@ -190,6 +192,7 @@ const Cards = memo(function Cards({ nodes, selected, bright, onSelect, reveal }:
           <span class="txt">
             <span class="nm">{titleOf(n.node.parent && !nodes.some((x) => x !== n && x.node.parent === n.node.parent) ? { ...n.node, parent: undefined } : n.node)}</span>
             {n.subtitle && <span class="sb">{n.subtitle}</span>}
+            <span class="sr">, {describe(n.node)}</span>
           </span>
         </button>
       ))}

@@ -109,7 +109,7 @@ export function draw(g: Graph, label: EdgeLabel, memory: Memory): Drawing {
     blocks.push({ id, width: width + 2 * boxPadding, height: boxHead + list.length * (cardHeight + 8) - 8 + boxPadding, order: orderOf(list[0]!) });
   }
   const links = g.edges.map((e) => ({ source: blockOf.get(e.source)!, target: blockOf.get(e.target)! }));
-  const gap = label === "none" ? 72 : g.nodes.length > 120 ? 92 : 112;
+  const gap = label === "none" ? 72 : 98;
   const shape = JSON.stringify([blocks, links, gap]);
   const placed = memory.placed && memory.shape === shape ? memory.placed : place(blocks, links, gap);
   memory.placed = placed;

@@ -16,12 +16,15 @@ import { draw, found, labelNames, visible, type EdgeLabel, type Memory } from ".
 import { Panel } from "../graph/panel";
 import { Replay } from "../graph/replay";
 
+/** How wide the panel at the side is, as in graph.css. */
+const panelWidth = 372;
+
 const views: [View, string][] = [["versionedApp", "Versions"], ["app", "Apps"], ["service", "Services"], ["workload", "Workloads"]];
 
 const showTraffic = stored("graph.traffic", true);
 const showLocks = stored("graph.locks", true);
 const showIdle = stored("graph.idle", false);
-const showPanel = stored("graph.panel", true);
+const showSummary = stored("graph.summary", false);
 
 export function GraphPage() {
   const view = (param("view") || "versionedApp") as View;
@@ -40,7 +43,12 @@ export function GraphPage() {
   const drawing = useDrawing(graph, label);
   const look = useMemo(() => ({ label, locks: showLocks.value, traffic: showTraffic.value && !paused.value }), [label, showLocks.value, showTraffic.value, paused.value]);
   const select = (id: string) => setParams({ focus: id || undefined });
-  const fit = () => { if (drawing && stage.current) stage.current.fit(drawing.width, drawing.height); };
+  const panel = (!!selected || showSummary.value) && !!graph && graph.nodes.length > 0;
+  const fit = () => { if (drawing && stage.current) stage.current.fit(drawing.width, drawing.height, panel ? panelWidth : 0); };
+  useEffect(() => {
+    const n = drawing?.nodes.find((x) => x.node.id === selected);
+    if (n) stage.current?.reveal(n.x, n.y, n.width, n.height, panelWidth);
+  }, [selected, !drawing]);
   useEffect(() => { if (stage.current) stage.current.moved.current = false; }, [view, param("ns"), hide]);
 
   return (
@@ -63,7 +71,7 @@ export function GraphPage() {
               <Option label="Traffic animation" signal={showTraffic} note={calm.value ? "off: the system asks for little motion" : ""} />
               <Option label="Mutual TLS locks" signal={showLocks} />
               <Option label="Nodes without traffic" signal={showIdle} />
-              <Option label="Side panel" signal={showPanel} />
+              <Option label="Overview at the side" signal={showSummary} />
             </div>
           )}
         </Menu>
@@ -77,7 +85,7 @@ export function GraphPage() {
         {graph && table && <div style="position:absolute;inset:0;overflow:auto" tabIndex={0} role="region" aria-label="Graph as tables"><Alternative graph={graph} onSelect={select} /></div>}
         {drawing && graph && graph.nodes.length > 0 && !table && (
           <>
-            <Canvas drawing={drawing} look={look} selected={selected} found={finding.ids} onSelect={select} stage={(s) => (stage.current = s)} />
+            <Canvas drawing={drawing} look={look} aside={showSummary.value ? panelWidth : 0} selected={selected} found={finding.ids} onSelect={select} stage={(s) => (stage.current = s)} />
             <div class="zoomer" role="group" aria-label="Zoom">
               <button type="button" aria-label="Closer" onClick={() => stage.current?.zoom(1.25)}><Icon name="plus" /></button>
               <button type="button" aria-label="Farther" onClick={() => stage.current?.zoom(0.8)}><Icon name="minus" /></button>
@@ -87,7 +95,7 @@ export function GraphPage() {
           </>
         )}
       </div>
-      {showPanel.value && graph && graph.nodes.length > 0 && <Panel graph={graph} selected={selected} onSelect={select} />}
+      {panel && graph && <Panel graph={graph} selected={selected} onSelect={select} />}
       {replay && <ReplayWithHistory onClose={() => setReplay(false)} />}
       {help && <Help onClose={() => setHelp(false)} />}
     </div>

@@ -86,12 +86,12 @@ export function TracePage({ id }: { id: string }) {
         <div class="flamehead" aria-hidden="true"><span /><span class="scale">{ticksAt.map((t) => <i key={t} style={`left:${t * 100}%`}>{millis(t * length)}</i>)}</span></div>
         {rows.map(({ span, depth }) => {
           const left = ((span.start - start) * 1000 / length) * 100, width = Math.max(0.3, (span.durationMs / length) * 100);
-          const hue = `var(--series-${(services.indexOf(span.service) % 5) + 1})`;
+          const hue = `var(--series-${[1, 2, 3, 5, 6][services.indexOf(span.service) % 5]})`; // 4 is the red of errors
           return (
             <div key={span.id} role="treeitem" aria-level={depth + 1} aria-expanded={open === span.id} class={"span" + (open === span.id ? " open" : "")}>
               <button type="button" onClick={() => setOpen(open === span.id ? "" : span.id)} aria-label={`${span.service} ${span.name}, ${millis(span.durationMs)}${span.error ? ", error" : ""}`}>
-                <span class="who" style={`padding-left:${depth * 14}px`}><i style={`background:${hue}`} /><strong>{span.service}</strong> <span class="muted">{span.name}</span>{span.kind && <span class="faint small">{span.kind}</span>}</span>
-                <span class="lane"><i class={span.error ? "bad" : ""} style={`left:${left}%;width:${width}%;${span.error ? "" : `background:${hue}`}`} /><em style={left + width > 82 ? `right:${100 - left + 0.6}%` : `left:${left + width + 0.6}%`}>{millis(span.durationMs)}</em></span>
+                <span class="who" style={`padding-left:${depth * 14}px`}><i style={`background:${hue}`} /><strong>{span.service}</strong> <span class="muted">{span.name}</span>{span.kind && <span class="faint small"> {span.kind}</span>}</span>
+                <span class="lane"><i class={span.error ? "bad" : ""} style={`left:${left}%;width:${width}%;${span.error ? "" : `background:${hue}`}`} /><em class={left + width > 88 && width > 12 ? "in" : ""} style={left + width <= 88 ? `left:${left + width + 0.6}%` : width > 12 ? `right:${100 - left - width + 0.6}%` : `right:${100 - left + 0.6}%`}>{millis(span.durationMs)}</em></span>
               </button>
               {open === span.id && <dl class="pairs small">{Object.entries(span.tags ?? {}).map(([k, v]) => <><dt class="mono">{k}</dt><dd class="mono">{v}</dd></>)}{Object.keys(span.tags ?? {}).length === 0 && <dd class="muted">No tags</dd>}</dl>}
             </div>

@@ -122,7 +122,7 @@ export function Menu({ label, icon, left, children, text }: { label: string; ico
   }, [open]);
   return (
     <div class="menu" ref={box}>
-      <button type="button" class={"button" + (text ? "" : " icon")} aria-expanded={open} aria-label={label} title={label} onClick={() => setOpen(!open)}>
+      <button type="button" class={"button" + (text ? "" : " icon")} aria-expanded={open} aria-label={text ? undefined : label} title={label} onClick={() => setOpen(!open)}>
         {icon && <Icon name={icon} />}{text}{text && <Icon name="down" size={12} />}
       </button>
       {open && <div class={"pop" + (left ? " left" : "")}>{children(() => setOpen(false))}</div>}
