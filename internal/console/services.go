@@ -99,7 +99,7 @@ func (c *Console) called(w window) (map[string]*Rates, error) {
 func (c *Console) summaryOf(h *mesh.Host, traffic map[string]*Rates) serviceSummary {
 	svc := h.Service
 	s := serviceSummary{
-		Namespace: svc.Namespace, Name: svc.Name, Host: h.Name, External: svc.Origin.Kind == api.KindServiceEntry,
+		Namespace: svc.Namespace, Name: svc.Name, Host: h.Name, External: svc.Origin.Kind == "ServiceEntry",
 		Ports: []portView{}, Inbound: traffic[svc.Key()],
 	}
 	if h.Addr.IsValid() {

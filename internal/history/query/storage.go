@@ -166,7 +166,8 @@ func (q *querier) LabelNames(ctx context.Context, hints *storage.LabelHints, mat
 }
 
 func limited(found map[string]bool, hints *storage.LabelHints) []string {
-	list := slices.Sorted(maps.Keys(found))
+	list := slices.AppendSeq([]string{}, maps.Keys(found)) // never null in JSON
+	slices.Sort(list)
 	if hints != nil && hints.Limit > 0 && len(list) > hints.Limit {
 		list = list[:hints.Limit]
 	}
