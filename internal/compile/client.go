@@ -56,8 +56,6 @@ func (v *View) factOf(a about, name string) uint64 {
 		return sum.Of(n.Kind)
 	case itsInterception:
 		return truth(n.redirected())
-	case itsMark:
-		return uint64(n.SocketMark)
 	case itsPlace:
 		p := v.place()
 		return sum.Of([]string{p.locality.Region, p.locality.Zone, p.locality.Subzone, p.node})

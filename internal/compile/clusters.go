@@ -13,20 +13,12 @@ import (
 // connectTimeout is Istio's default for a TCP connection to an endpoint.
 const connectTimeout = 10 * time.Second
 
-// clusters adds the clusters of every visible host, with their endpoints.
-func (c *assembler) clusters() {
-	c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.BlackHole}, Discovery: ir.Nowhere, App: ir.TCP, TLS: ir.PlainCall})
+// commonClusters adds the clusters that every proxy has.
+func (c *assembler) commonClusters() {
+	c.shared.Clusters = append(c.shared.Clusters, &ir.Cluster{Key: ir.Key{Direction: ir.BlackHole}, Discovery: ir.Nowhere, App: ir.TCP, TLS: ir.PlainCall})
 	if c.out.Redirected {
-		c.out.Clusters = append(c.out.Clusters, ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall, Pool: pool(nil, c.snap.Settings())})
+		c.shared.Clusters = append(c.shared.Clusters, &ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall, Pool: pool(nil, c.snap.Settings())})
 	}
-	for _, h := range c.hosts {
-		c.clustersFor(h)
-	}
-}
-
-func (c *assembler) clustersFor(h *mesh.Host) {
-	c.out.Clusters = append(c.out.Clusters, c.contribution(h, OfClusters).Clusters...)
-	c.out.Assignments = append(c.out.Assignments, c.contribution(h, OfEndpoints).Assignments...)
 }
 
 // clustersOf adds a cluster for every port of a host, and one for each of its
@@ -92,7 +84,7 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 		out.TLS = c.allMeshTLS(h, p)
 	}
 	c.out.Clusters = append(c.out.Clusters, out)
-	if out.Discovery == ir.ByAssignment {
+	if c.endpoints && out.Discovery == ir.ByAssignment {
 		c.out.Assignments = append(c.out.Assignments, c.assignment(h, p, out.Key, labels))
 	}
 }

@@ -41,13 +41,14 @@ func (c *compiler) connections(h *mesh.Host, p *mesh.Port, app ir.App) {
 // open adds a host's listeners. Of several hosts with one address and port, those
 // whose endpoints are called directly, the first has it.
 func (c *assembler) open(list []ir.Listener) {
-	for _, l := range list {
+	for i := range list {
+		l := &list[i]
 		at := netip.AddrPortFrom(l.Addr, l.Port)
 		first := c.opened[at]
 		switch {
 		case first == nil:
-			c.opened[at] = &l
-			c.out.Outbound = append(c.out.Outbound, l)
+			c.opened[at] = l
+			c.shared.Listeners = append(c.shared.Listeners, l)
 		case first.Origins[0].Ref != l.Origins[0].Ref:
 			c.say(l.Origins[0], verdict.Shadowed, first.Origins[0].Ref,
 				"%s is an endpoint of %s too, whose listener calls to it use", at, first.Origins[0].Ref)

@@ -61,17 +61,31 @@ func domains(h *mesh.Host, by mesh.Client) []string {
 
 // uniqueDomains removes domains that an earlier host of the table has: one domain
 // twice would have the whole table rejected.
-func uniqueDomains(t *ir.Table) {
-	seen := map[string]bool{}
-	for i := range t.Hosts {
-		h := &t.Hosts[i]
-		h.Domains = slices.DeleteFunc(h.Domains, func(d string) bool {
-			dup := seen[d]
+func uniqueDomains(t *PortTable) {
+	seen := make(map[string]bool, 8*len(t.Hosts))
+	out := t.Hosts[:0]
+	for _, h := range t.Hosts {
+		var own []string
+		cut := false
+		for i, d := range h.Domains {
+			switch dup := seen[d]; {
+			case dup && !cut:
+				cut, own = true, slices.Clone(h.Domains[:i])
+			case !dup && cut:
+				own = append(own, d)
+			}
 			seen[d] = true
-			return dup
-		})
+		}
+		if cut { // the part stays as it is: other proxies may have all of it
+			rest := *h
+			rest.Domains = own
+			h = &rest
+		}
+		if len(h.Domains) > 0 {
+			out = append(out, h)
+		}
 	}
-	t.Hosts = slices.DeleteFunc(t.Hosts, func(h ir.VirtualHost) bool { return len(h.Domains) == 0 })
+	t.Hosts = out
 }
 
 // others is for hosts that the mesh does not know: requests go where the client

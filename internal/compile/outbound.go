@@ -1,7 +1,9 @@
 package compile
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
@@ -20,28 +22,30 @@ const (
 // one route table for each number that HTTP services use, and one listener for
 // each address and port of other services.
 func (c *assembler) outbound() {
-	tables := map[uint16]*ir.Table{}
-	origins := map[uint16][]verdict.Origin{}
+	tables := map[uint16]*PortTable{}
 	for _, h := range c.hosts {
-		part := c.contribution(h, OfCalls)
+		part := c.part(h, OfCalls)
 		for i := range part.Hosts {
 			e := &part.Hosts[i]
-			if tables[e.Port] == nil {
-				tables[e.Port] = &ir.Table{Name: strconv.Itoa(int(e.Port))}
+			t := tables[e.Port]
+			if t == nil {
+				t = &PortTable{Name: strconv.Itoa(int(e.Port))}
+				tables[e.Port] = t
 			}
-			tables[e.Port].Hosts = append(tables[e.Port].Hosts, e.Host)
-			origins[e.Port] = append(origins[e.Port], e.Origin)
+			t.Hosts, t.origins = append(t.Hosts, &e.Host), append(t.origins, e.Origin)
 		}
 		c.open(part.Outbound)
-		c.out.Tables = append(c.out.Tables, part.Tables...)
+		for i := range part.Tables {
+			c.shared.Tables = append(c.shared.Tables, &part.Tables[i])
+		}
 	}
-	for number, t := range tables { // the lists are sorted when everything is there
+	for _, number := range slices.Sorted(maps.Keys(tables)) {
+		t := tables[number]
 		uniqueDomains(t)
-		t.Hosts = append(t.Hosts, c.others())
-		c.out.Tables = append(c.out.Tables, *t)
-		c.out.Outbound = append(c.out.Outbound, ir.Listener{
-			Port: number, Addr: c.bindAddr(), Table: t.Name, Origins: origins[number],
-		})
+		others := c.others()
+		t.Hosts = append(t.Hosts, &others)
+		c.shared.Ports = append(c.shared.Ports, t)
+		c.shared.Listeners = append(c.shared.Listeners, &ir.Listener{Port: number, Addr: c.bindAddr(), Table: t.Name, Origins: t.origins})
 	}
 }
 

@@ -54,8 +54,8 @@ func (v *View) part(h *mesh.Host, what Contribution) *Part {
 	switch what {
 	case OfClusters:
 		c.clustersOf(h)
-		c.out.Assignments = nil
 	case OfEndpoints:
+		c.endpoints = true
 		c.clustersOf(h)
 		c.out, c.statuses = &Part{Assignments: c.out.Assignments}, nil
 	case OfCalls:
@@ -68,10 +68,13 @@ func (v *View) part(h *mesh.Host, what Contribution) *Part {
 // compiler compiles what hosts contribute. It knows the mesh and the client through
 // what notes all that is asked, and nothing else.
 type compiler struct {
-	snap     seen
-	client   client
-	out      *Part
-	statuses []verdict.Status
+	snap   seen
+	client client
+	// endpoints tells whether clusters' endpoints are wanted: else nobody asks who
+	// serves a host.
+	endpoints bool
+	out       *Part
+	statuses  []verdict.Status
 }
 
 func newCompiler(v *View) *compiler { return &compiler{snap: seen{v}, client: client{v}} }

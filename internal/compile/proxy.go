@@ -16,41 +16,55 @@ import (
 // The verdicts are those that depend on who calls; mesh.Build gives the others.
 // verdict.Sort drops what both, or the compilations for several proxies, say alike.
 func Proxy(snap *mesh.Snapshot, node Node, prior Prior) (*ir.Proxy, []verdict.Status) {
-	c := newAssembler(NewView(snap, node, prior))
-	c.clusters()
-	if node.Kind == Router {
-		c.gateway()
-	} else {
-		c.inbound()
-		c.outbound()
-		c.led()
+	v := NewView(snap, node, prior)
+	c := newAssembler(v, v.part)
+	c.join()
+	c.own()
+	for _, x := range c.shared.Clusters {
+		c.out.Clusters = append(c.out.Clusters, *x)
 	}
-	slices.SortFunc(c.out.Outbound, compareListeners)
-	slices.SortFunc(c.out.Tables, func(a, b ir.Table) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(c.out.Clusters, func(a, b ir.Cluster) int { return a.Key.Compare(b.Key) })
-	slices.SortFunc(c.out.Assignments, func(a, b ir.Assignment) int { return a.Cluster.Compare(b.Cluster) })
+	for _, x := range c.shared.Assignments {
+		c.out.Assignments = append(c.out.Assignments, *x)
+	}
+	for _, x := range c.shared.Listeners {
+		c.out.Outbound = append(c.out.Outbound, *x)
+	}
+	for _, x := range c.shared.Tables {
+		c.out.Tables = append(c.out.Tables, *x)
+	}
+	for _, x := range c.shared.Ports {
+		c.out.Tables = append(c.out.Tables, x.Table())
+	}
+	sortProxy(c.out)
 	return c.out, verdict.Sort(c.statuses)
+}
+
+func sortProxy(p *ir.Proxy) {
+	slices.SortFunc(p.Outbound, compareListeners)
+	slices.SortFunc(p.Tables, func(a, b ir.Table) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(p.Clusters, func(a, b ir.Cluster) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(p.Assignments, func(a, b ir.Assignment) int { return a.Cluster.Compare(b.Cluster) })
 }
 
 // assembler makes a proxy's configuration of what the hosts contribute and of what
 // is the proxy's own: its inbound side, a gateway's servers.
 type assembler struct {
 	*compiler // for rules at gateways
-	view      *View
 	snap      *mesh.Snapshot
 	node      Node
+	parts     Parts
 	hosts     []*mesh.Host // visible to the proxy, by name
 	opened    map[netip.AddrPort]*ir.Listener
-	out       *ir.Proxy
+	shared    Shared
+	out       *ir.Proxy // its own
 }
 
-func newAssembler(v *View) *assembler {
-	return &assembler{
+func newAssembler(v *View, parts Parts) *assembler {
+	c := &assembler{
 		compiler: newCompiler(v),
-		view:     v,
 		snap:     v.snap,
 		node:     v.node,
-		hosts:    hostsOf(v.snap, &v.node),
+		parts:    parts,
 		opened:   map[netip.AddrPort]*ir.Listener{},
 		out: &ir.Proxy{
 			Gateway:     v.node.Kind == Router,
@@ -61,13 +75,10 @@ func newAssembler(v *View) *assembler {
 			SocketMark:  v.node.SocketMark,
 		},
 	}
-}
-
-// contribution compiles what a host contributes.
-func (c *assembler) contribution(h *mesh.Host, what Contribution) *Part {
-	p := c.view.part(h, what)
-	c.statuses = append(c.statuses, p.Statuses...)
-	return p
+	if parts != nil {
+		c.hosts = v.Hosts()
+	}
+	return c
 }
 
 func dataPlane(n *Node) ir.DataPlane { return cmp.Or(n.DataPlane, ir.Native) }

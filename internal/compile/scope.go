@@ -34,19 +34,27 @@ func (c *assembler) led() {
 			named[list[i].Cluster.Host] = list[i].Cluster.Direction == ir.OutboundTo
 		}
 	}
-	for i := range c.out.Outbound {
-		for j := range c.out.Outbound[i].Chains {
-			name(c.out.Outbound[i].Chains[j].To)
+	routes := func(h *ir.VirtualHost) {
+		for j := range h.Routes {
+			name(h.Routes[j].Clusters)
+			for _, m := range h.Routes[j].Mirrors {
+				named[m.Cluster.Host] = true
+			}
 		}
 	}
-	for i := range c.out.Tables {
-		for _, h := range c.out.Tables[i].Hosts {
-			for j := range h.Routes {
-				name(h.Routes[j].Clusters)
-				for _, m := range h.Routes[j].Mirrors {
-					named[m.Cluster.Host] = true
-				}
-			}
+	for _, l := range c.shared.Listeners {
+		for j := range l.Chains {
+			name(l.Chains[j].To)
+		}
+	}
+	for _, t := range c.shared.Tables {
+		for i := range t.Hosts {
+			routes(&t.Hosts[i])
+		}
+	}
+	for _, t := range c.shared.Ports {
+		for _, h := range t.Hosts {
+			routes(h)
 		}
 	}
 	for _, h := range c.hosts {

@@ -1,6 +1,10 @@
 package compile
 
-import "github.com/lateen-mesh/lateen/internal/mesh"
+import (
+	"cmp"
+
+	"github.com/lateen-mesh/lateen/internal/mesh"
+)
 
 // Question is one thing that a compilation wanted to know: a fact of the client, or
 // the revision of a part of the mesh.
@@ -13,6 +17,11 @@ type Question struct {
 // for all.
 func (q Question) OfClient() bool { return q.about < aboutMesh }
 
+// Compare orders questions.
+func (q Question) Compare(o Question) int {
+	return cmp.Or(cmp.Compare(q.about, o.about), cmp.Compare(q.name, o.name))
+}
+
 // about is what a question is about.
 type about uint8
 
@@ -24,7 +33,6 @@ const (
 	itsDataPlane              // name: none, from here on
 	itsRole
 	itsInterception
-	itsMark
 	itsPlace
 	aboutMesh
 	remembered = aboutMesh + 1 + about(mesh.TheSettings) // name: a rule's key

@@ -103,7 +103,11 @@ func resource(typeURL, name string, m proto.Message, origins []verdict.Origin) (
 	if err != nil {
 		return Resource{}, fmt.Errorf("marshal resource %s: %w", name, err)
 	}
-	return Resource{TypeURL: typeURL, Name: name, Body: body, Hash: xxhash.Sum64(body), Origins: uniqueOrigins(origins)}, nil
+	return sealed(typeURL, name, body, origins), nil
+}
+
+func sealed(typeURL, name string, body []byte, origins []verdict.Origin) Resource {
+	return Resource{TypeURL: typeURL, Name: name, Body: body, Hash: xxhash.Sum64(body), Origins: uniqueOrigins(origins)}
 }
 
 func marshal(m proto.Message) ([]byte, error) {
