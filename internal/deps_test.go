@@ -71,7 +71,7 @@ const layers = `
 	mesh, ir < compile;
 	ir < xds/build;
 	NONE < xds/server;
-	istioapi, gatewayapi, compile, xds/build, xds/server, store, wire < push;
+	istioapi, gatewayapi, compile, sum, xds/build, xds/server, store, wire < push;
 
 	# above
 	verdict < inject < controlplane, cli;

@@ -3,13 +3,14 @@ package push
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/compile"
 	"github.com/lateen-mesh/lateen/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/internal/istioapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
-	"github.com/lateen-mesh/lateen/internal/registry"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
@@ -20,19 +21,24 @@ type builder struct {
 	e          *Engine
 	memory     memory
 	generation int64
+	configs    int64 // counts the configurations that were read
 	variants   map[string]*variant
+	classes    map[string]*class
+	trees      map[partKey]*branch       // what hosts contribute
+	facts      map[compile.Question]bool // that any of it asks of clients
+	askedList  []compile.Question        // facts, in order; nil: to be sorted
+	factsRev   int64                     // counts the changes of facts
 	fragments  map[fragmentKey]*server.Resource
 	names      nameTables
 
 	// The inputs and results of the last build.
-	revision  int64
-	config    mesh.Config
-	read      []verdict.Status    // of the front ends
-	gateways  []gatewayapi.Status // of the Gateway API's objects
-	versions  objectVersions
-	workloads []registry.Workload
-	snapshot  *mesh.Snapshot
-	scopes    map[workloads]*scope // of the workloads whose proxies take it on demand
+	revision int64
+	config   mesh.Config
+	read     []verdict.Status    // of the front ends
+	gateways []gatewayapi.Status // of the Gateway API's objects
+	versions objectVersions
+	snapshot *mesh.Snapshot
+	scopes   map[workloads]*scope // of the workloads whose proxies take it on demand
 }
 
 // rebuild makes and offers a new build from the current inputs, or does nothing
@@ -54,6 +60,7 @@ func (b *builder) rebuild(ctx context.Context) {
 		sameConfig = false
 	}
 	if !sameConfig {
+		b.configs++
 		b.readObjects(objects)
 		b.versions = versionsOf(objects)
 	}
@@ -70,14 +77,14 @@ func (b *builder) rebuild(ctx context.Context) {
 		}
 	}
 
-	var delta *moves
-	if sameConfig {
-		delta = movesBetween(b.snapshot, snap, b.workloads, workloads)
-	}
 	b.generation++
-	b.revision, b.workloads, b.snapshot = revision, workloads, snap
+	b.revision, b.snapshot = revision, snap
 	b.names.start(snap)
-	kind := b.recompile(snap, delta)
+	b.recompile(snap)
+	kind := "endpoints"
+	if !sameConfig {
+		kind = "full"
+	}
 	b.sweep()
 	e.built.Store(&built{
 		generation: b.generation, revision: revision, told: told, snapshot: snap, at: e.o.Now(),
@@ -101,33 +108,20 @@ func (b *builder) readObjects(objects []*api.Object) {
 	b.gateways, b.read = gateways, append(b.read, said...)
 }
 
-// recompile brings every variant in use up to the snapshot, by way of the
-// endpoints where that is enough, and returns which way was taken by most work.
-func (b *builder) recompile(snap *mesh.Snapshot, delta *moves) (kind string) {
-	kind = "endpoints"
-	if delta == nil {
-		kind = "full"
-	}
+// recompile brings every variant in use up to the snapshot.
+func (b *builder) recompile(snap *mesh.Snapshot) {
 	used := b.e.variantsInUse()
-	for key, v := range b.variants {
-		if !used[key] {
-			delete(b.variants, key)
-			continue
-		}
-		if delta != nil && delta.endpointsOnly(v) {
-			err := b.moveEndpoints(v, snap, delta)
-			if err == nil {
-				continue
-			}
-			b.e.log.Error("endpoints not built; the proxy is compiled anew", "namespace", v.node.Namespace, "workload", v.node.Workload, "err", err)
-		}
-		kind = "full"
-		b.compileOrKeep(v, snap)
+	maps.DeleteFunc(b.variants, func(key string, _ *variant) bool { return !used[key] })
+	list := make([]*variant, 0, len(b.variants))
+	for _, key := range slices.Sorted(maps.Keys(b.variants)) {
+		list = append(list, b.variants[key])
 	}
-	for _, v := range b.variants {
+	before := b.classes
+	b.classes = make(map[string]*class, len(before))
+	b.bring(snap, list, before)
+	for _, v := range list {
 		b.addNames(v)
 	}
-	return kind
 }
 
 // addNames gives a variant its name table, where proxies answer for names.
@@ -142,14 +136,6 @@ func (b *builder) addNames(v *variant) {
 	types := maps.Clone(v.state.Types)
 	types[wire.NameTableType] = list
 	v.state = &server.State{Revision: v.state.Revision, Types: types}
-}
-
-// compileOrKeep compiles a variant; where that fails, the state before stays in
-// force under its old generation, so that nobody waits for it in vain unawares.
-func (b *builder) compileOrKeep(v *variant, snap *mesh.Snapshot) {
-	if err := b.compileVariant(v, snap); err != nil {
-		b.e.log.Error("a proxy's configuration could not be built; it keeps the last one", "namespace", v.node.Namespace, "workload", v.node.Workload, "err", err)
-	}
 }
 
 // statuses collects the verdicts of all stages.
@@ -193,13 +179,13 @@ func (b *builder) give(c *client) {
 	if v == nil {
 		v = &variant{key: c.variant, node: c.node}
 		v.node.ID = ""
-		b.compileOrKeep(v, b.snapshot)
+		b.bring(b.snapshot, []*variant{v}, nil)
 		if v.state == nil {
 			return // said in the log; the proxy keeps what it has
 		}
 		b.variants[c.variant] = v
 		b.addNames(v)
 	}
-	c.offered.Store(&offer{generation: v.generation, origins: v.origins, statuses: v.statuses, at: b.e.o.Now()})
+	c.offered.Store(&offer{generation: v.generation, origins: [2]map[resourceKey][]verdict.Origin{v.class.origins, v.own.origins}, statuses: v.statuses, at: b.e.o.Now()})
 	c.conn.Offer(b.answered(v))
 }

@@ -37,9 +37,19 @@ func (c *client) reached(generation int64) bool {
 // offer is what was last offered to a client; immutable.
 type offer struct {
 	generation int64
-	origins    map[resourceKey][]verdict.Origin
+	origins    [2]map[resourceKey][]verdict.Origin // of what is shared, and the proxy's own
 	statuses   []verdict.Status
 	at         time.Time
+}
+
+// originsOf tells what objects a resource was made from.
+func (o *offer) originsOf(typeURL, name string) []verdict.Origin {
+	for _, m := range o.origins {
+		if list := m[resourceKey{typeURL, name}]; list != nil {
+			return list
+		}
+	}
+	return nil
 }
 
 // Connected implements server.Owner.

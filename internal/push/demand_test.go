@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +49,7 @@ type asker struct {
 	mu      sync.Mutex
 	have    map[string]map[string]xds.Resource // by type
 	changed chan struct{}
+	updates atomic.Int64
 }
 
 func ask(t *testing.T, target, name, ip string) *asker {
@@ -71,6 +73,7 @@ func ask(t *testing.T, target, name, ip string) *asker {
 
 // Update implements client.Handler.
 func (a *asker) Update(_ context.Context, typeURL string, added []xds.Resource, removed []string) map[string]error {
+	a.updates.Add(1)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	byName := a.have[typeURL]

@@ -14,6 +14,7 @@ import (
 	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/compile"
 	"github.com/lateen-mesh/lateen/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/registry"
@@ -141,7 +142,7 @@ func New(o Options) (*Engine, error) {
 		arrived: make(chan struct{}, 1), moved: make(chan struct{}, 1), asked: make(chan struct{}, 1),
 		clients: map[*server.Conn]*client{}, renamed: make(chan struct{}), progress: make(chan struct{}),
 	}
-	e.b = builder{e: e, variants: map[string]*variant{}, fragments: map[fragmentKey]*server.Resource{}}
+	e.b = builder{e: e, variants: map[string]*variant{}, classes: map[string]*class{}, trees: map[partKey]*branch{}, facts: map[compile.Question]bool{}, fragments: map[fragmentKey]*server.Resource{}}
 	if err := e.b.memory.load(o.Memory); err != nil {
 		return nil, fmt.Errorf("push engine: %w", err)
 	}

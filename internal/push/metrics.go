@@ -7,11 +7,12 @@ import (
 
 // metrics are the engine's; the names of those that Istio has are Istio's.
 type metrics struct {
-	connections prometheus.Gauge
-	convergence prometheus.Histogram
-	pushes      *prometheus.CounterVec
-	refusals    *prometheus.CounterVec
-	builds      *prometheus.CounterVec
+	connections  prometheus.Gauge
+	convergence  prometheus.Histogram
+	pushes       *prometheus.CounterVec
+	refusals     *prometheus.CounterVec
+	builds       *prometheus.CounterVec
+	compilations *prometheus.CounterVec
 }
 
 func newMetrics(to prometheus.Registerer) *metrics {
@@ -21,12 +22,13 @@ func newMetrics(to prometheus.Registerer) *metrics {
 			Name: "pilot_proxy_convergence_time", Help: "Seconds from the offer of a configuration to its last acknowledgement by a proxy.",
 			Buckets: []float64{.01, .05, .1, .5, 1, 3, 5, 10, 20, 30},
 		}),
-		pushes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pilot_xds_pushes", Help: "Responses sent to proxies."}, []string{"type"}),
-		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pilot_total_xds_rejects", Help: "Responses that proxies refused."}, []string{"type"}),
-		builds:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lateen_builds", Help: "Compilations of the mesh: full, or of endpoints only."}, []string{"kind"}),
+		pushes:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pilot_xds_pushes", Help: "Responses sent to proxies."}, []string{"type"}),
+		refusals:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pilot_total_xds_rejects", Help: "Responses that proxies refused."}, []string{"type"}),
+		builds:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lateen_builds", Help: "Builds of the mesh: full, or (endpoints) of workloads only."}, []string{"kind"}),
+		compilations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lateen_compilations", Help: "Hosts that were compiled, for all proxies that share the result, by what of them: clusters, calls or endpoints."}, []string{"part"}),
 	}
 	if to != nil {
-		to.MustRegister(m.connections, m.convergence, m.pushes, m.refusals, m.builds)
+		to.MustRegister(m.connections, m.convergence, m.pushes, m.refusals, m.builds, m.compilations)
 	}
 	return m
 }

@@ -88,7 +88,7 @@ func (c *client) report(versions objectVersions) ProxyReport {
 	for _, f := range r.Refusals() {
 		x := Refusal{Refusal: f}
 		if o := c.offered.Load(); o != nil {
-			x.Object = newest(o.origins[resourceKey{f.TypeURL, f.Name}], versions)
+			x.Object = newest(o.originsOf(f.TypeURL, f.Name), versions)
 		}
 		p.Refusals = append(p.Refusals, x)
 	}
@@ -247,7 +247,7 @@ func (e *Engine) Dump(proxy string) (d Dump, ok bool) {
 func (e *Engine) Origins(proxy, typeURL, name string) []verdict.Origin {
 	for _, c := range e.clientList() {
 		if o := c.offered.Load(); o != nil && (c.proxy == proxy || c.node.ID == proxy) {
-			return o.origins[resourceKey{typeURL, name}]
+			return o.originsOf(typeURL, name)
 		}
 	}
 	return nil

@@ -154,13 +154,19 @@ func versions(s *server.State) map[string]string {
 
 func builds(t *testing.T, reg *prometheus.Registry, kind string) float64 {
 	t.Helper()
+	return counter(t, reg, "lateen_builds", kind)
+}
+
+// counter reads a counter of one label.
+func counter(t *testing.T, reg *prometheus.Registry, name, label string) float64 {
+	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "lateen_builds" && m.GetLabel()[0].GetValue() == kind {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
 				return m.GetCounter().GetValue()
 			}
 		}

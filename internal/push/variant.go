@@ -2,31 +2,49 @@ package push
 
 import (
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/compile"
 	"github.com/lateen-mesh/lateen/internal/ir"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/sum"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 	"github.com/lateen-mesh/lateen/internal/xds/build"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
 )
 
-// variant is what proxies of equal facts get. Its fields change only in the
-// builder's goroutine; state, origins and statuses are replaced, never changed.
+// variant is what proxies of equal facts get: what their class shares, and what is
+// their own. Its fields change only in the builder's goroutine; state, origins and
+// statuses are replaced, never changed.
 type variant struct {
 	key      string
 	node     compile.Node // without the id: proxies share it
 	state    *server.State
-	origins  map[resourceKey][]verdict.Origin
 	statuses []verdict.Status
 	// generation is the build that the state is of.
 	generation int64
 
-	// What the path of endpoints needs to know.
-	assigned map[string][]ir.Key // clusters with endpoints, by host
-	direct   map[string]bool     // hosts of clusters that are called by address
+	class    *class
+	classIn  uint64 // what the key was found with
+	classKey string
+	own      own
+	joined   map[string]joined // of the types that have resources of both
 }
+
+// own is what a proxy has that no host contributes.
+type own struct {
+	input    uint64 // of what it was compiled
+	told     uint64 // of the ir, with its origins
+	types    map[string]resources
+	origins  map[resourceKey][]verdict.Origin
+	statuses []verdict.Status
+}
+
+// joined is a type's resources, of the class and the proxy's own.
+type joined struct{ shared, own, all resources }
 
 // resourceKey names a resource.
 type resourceKey struct{ typeURL, name string }
@@ -44,20 +62,85 @@ func variantKey(n compile.Node) string {
 	return strconv.FormatUint(ir.Sum(n), 16)
 }
 
-// compileVariant compiles a variant from scratch.
-func (b *builder) compileVariant(v *variant, snap *mesh.Snapshot) error {
-	proxy, statuses := compile.Proxy(snap, v.node, b.memory.routes)
+// bring brings variants up to the snapshot. before holds the classes of the build
+// before, nil within a build.
+func (b *builder) bring(snap *mesh.Snapshot, list []*variant, before map[string]*class) {
+	b.classify(snap, list, before)
+	for _, v := range list {
+		if v.class.err != nil {
+			continue // said in the log; the state before stays, under its generation
+		}
+		if err := b.complete(v, snap); err != nil {
+			b.e.log.Error("a proxy's configuration could not be built; it keeps the last one", "namespace", v.node.Namespace, "workload", v.node.Workload, "err", err)
+		}
+	}
+}
+
+// complete adds a variant's own resources to those of its class.
+func (b *builder) complete(v *variant, snap *mesh.Snapshot) error {
+	if err := b.compileOwn(v, snap); err != nil {
+		return err
+	}
+	if v.joined == nil {
+		v.joined = map[string]joined{}
+	}
+	types := make(map[string]resources, len(ownTypes))
+	for _, t := range ownTypes {
+		shared, mine := v.class.types[t], v.own.types[t]
+		j := v.joined[t]
+		switch {
+		case len(mine) == 0:
+			types[t] = shared
+			continue
+		case j.all == nil || !sameMap(j.shared, shared) || !sameMap(j.own, mine):
+			j = joined{shared, mine, make(resources, len(shared)+len(mine))}
+			maps.Copy(j.all, shared)
+			maps.Copy(j.all, mine)
+			v.joined[t] = j
+		}
+		types[t] = j.all
+	}
+	v.state = &server.State{Revision: b.generation, Types: types}
+	v.generation = b.generation
+	v.statuses = v.own.statuses
+	if len(v.class.statuses) > 0 {
+		v.statuses = verdict.Sort(slices.Concat(v.class.statuses, v.own.statuses))
+	}
+	return nil
+}
+
+// sameMap reports whether two maps are one.
+func sameMap(a, b resources) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// ownTypes are the types of resources.
+var ownTypes = []string{build.ClusterType, build.EndpointType, build.SecretType, build.ListenerType, build.RouteType}
+
+// compileOwn compiles what no host contributes, unless all it depends on is as it was:
+// the configuration, and the proxy's workload.
+func (b *builder) compileOwn(v *variant, snap *mesh.Snapshot) error {
+	input := sum.Join(uint64(b.configs), b.selfRev(snap, &v.node), 1)
+	if v.own.input == input {
+		return nil
+	}
+	proxy, statuses := compile.NewView(snap, v.node, b.memory.routes).Own()
+	told := sum.Of(proxy)
+	if v.own.types != nil && v.own.told == told {
+		v.own.input, v.own.statuses = input, statuses
+		return nil
+	}
+	origins := map[resourceKey][]verdict.Origin{}
 	set, err := build.Resources(proxy)
 	if err != nil {
 		return err
 	}
-	types := map[string]map[string]*server.Resource{}
-	origins := map[resourceKey][]verdict.Origin{}
+	types := map[string]resources{}
 	for typeURL, list := range map[string][]build.Resource{
 		build.ClusterType: set.Clusters, build.EndpointType: set.Endpoints, build.SecretType: set.Secrets,
 		build.ListenerType: set.Listeners, build.RouteType: set.Routes,
 	} {
-		byName := make(map[string]*server.Resource, len(list))
+		byName := make(resources, len(list))
 		for i := range list {
 			r := b.fragment(&list[i])
 			byName[r.Name] = r
@@ -65,21 +148,23 @@ func (b *builder) compileVariant(v *variant, snap *mesh.Snapshot) error {
 				origins[resourceKey{typeURL, r.Name}] = list[i].Origins
 			}
 		}
+		if old := v.own.types[typeURL]; old != nil && maps.Equal(old, byName) {
+			byName = old
+		}
 		types[typeURL] = byName
 	}
-	v.state = &server.State{Revision: b.generation, Types: types}
-	v.origins, v.statuses, v.generation = origins, statuses, b.generation
-	v.assigned, v.direct = map[string][]ir.Key{}, map[string]bool{}
-	for i := range proxy.Assignments {
-		k := proxy.Assignments[i].Cluster
-		v.assigned[k.Host] = append(v.assigned[k.Host], k)
-	}
-	for i := range proxy.Clusters {
-		if c := &proxy.Clusters[i]; c.Discovery == ir.ByAddress && c.Key.Direction == ir.OutboundTo {
-			v.direct[c.Key.Host] = true
+	v.own = own{input: input, told: told, types: types, origins: origins, statuses: statuses}
+	return nil
+}
+
+// selfRev hashes the workload of a proxy, 0 where the registry has none.
+func (b *builder) selfRev(snap *mesh.Snapshot, n *compile.Node) uint64 {
+	for _, ip := range n.IPs {
+		if w := snap.Workloads().At(n.Namespace, ip); w != nil {
+			return sum.Of(w)
 		}
 	}
-	return nil
+	return 0
 }
 
 // fragment returns the one resource for these bytes: what did not change stays
@@ -94,19 +179,55 @@ func (b *builder) fragment(r *build.Resource) *server.Resource {
 	return f
 }
 
-// sweep forgets fragments that no variant has any more.
+// sweep forgets what no variant has any more.
 func (b *builder) sweep() {
+	for key, tree := range b.trees {
+		if tree = tree.prune(b.generation); tree == nil {
+			delete(b.trees, key)
+		} else {
+			b.trees[key] = tree
+		}
+	}
 	used := make(map[*server.Resource]bool, len(b.fragments))
-	for _, v := range b.variants {
-		for _, byName := range v.state.Types {
+	mark := func(types map[string]resources) {
+		for _, byName := range types {
 			for _, r := range byName {
 				used[r] = true
 			}
 		}
 	}
+	for _, c := range b.classes {
+		mark(c.types)
+	}
+	for _, v := range b.variants {
+		mark(v.own.types)
+	}
+	for _, t := range b.trees {
+		t.each(func(e *entry) {
+			for _, m := range e.made {
+				for _, r := range m.fragments {
+					used[r] = true
+				}
+			}
+		})
+	}
 	for k, r := range b.fragments {
 		if !used[r] {
 			delete(b.fragments, k)
 		}
+	}
+	b.narrow()
+}
+
+// narrow forgets facts that nothing asks for any more, when they are many: with each,
+// the classes' keys change.
+func (b *builder) narrow() {
+	live := map[compile.Question]bool{}
+	for _, t := range b.trees {
+		t.facts(live)
+	}
+	if len(b.facts) > 2*len(live)+8 {
+		b.facts, b.askedList = live, nil
+		b.factsRev++
 	}
 }

@@ -199,6 +199,9 @@ func (c *Conn) next() (r response, ok bool) {
 	}
 	if len(c.watches) > 0 && !c.unnamed() {
 		c.settled = c.want.Revision
+		for t, w := range c.watches {
+			w.clean = c.want.Types[t]
+		}
 	}
 	return r, false
 }
@@ -209,7 +212,7 @@ func (c *Conn) next() (r response, ok bool) {
 func (c *Conn) unasked() bool {
 	for from, to := range c.server.o.Warms {
 		a, b := c.watches[from], c.watches[to]
-		if a == nil || c.server.o.Now().Sub(later(a.opened, a.lastSent)) > c.server.o.Patience {
+		if a == nil || a.isClean(c.want) && b != nil && b.isClean(c.want) || c.server.o.Now().Sub(later(a.opened, a.lastSent)) > c.server.o.Patience {
 			continue
 		}
 		for name := range c.want.Types[to] {
@@ -264,7 +267,7 @@ func later(a, b time.Time) time.Time {
 func (c *Conn) unnamed() bool {
 	for from, to := range c.server.o.Names {
 		a, b := c.watches[from], c.watches[to]
-		if a == nil || c.server.o.Now().Sub(later(a.opened, a.lastSent)) > c.server.o.Patience {
+		if a == nil || a.isClean(c.want) && b != nil && b.isClean(c.want) || c.server.o.Now().Sub(later(a.opened, a.lastSent)) > c.server.o.Patience {
 			continue
 		}
 		for name := range c.want.Types[to] {
@@ -320,7 +323,7 @@ func (c *Conn) book(w *watch, r response) response {
 	if to := c.watches[c.server.o.Warms[w.typeURL]]; to != nil {
 		for _, x := range r.resources {
 			if h := w.have[x.Name]; h != nil && h.Version != x.Version {
-				to.again[x.Name] = true
+				to.again[x.Name], to.clean = true, nil
 			}
 		}
 	}

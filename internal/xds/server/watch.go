@@ -2,6 +2,7 @@ package server
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,9 @@ type watch struct {
 	again   map[string]bool      // what the client has and must be sent all the same
 	absent  map[string]bool      // names that the client knows not to exist
 	empty   bool                 // the client waits for a first response, even an empty one
+	// clean is the state of the type in which nothing was found to be sent or removed
+	// and after which nothing was asked: while it is wanted, nobody need look again.
+	clean map[string]*Resource
 
 	outstanding map[string]*sentResponse // by nonce
 	lastNonce   string
@@ -75,6 +79,7 @@ func (w *watch) start(r request) {
 		w.empty = false
 	}
 	w.turns++
+	w.clean = nil
 	w.subscribe(r.subscribe)
 }
 
@@ -93,6 +98,7 @@ func (w *watch) subscribe(names []string) {
 func (w *watch) change(r request) {
 	if r.replace || len(r.subscribe)+len(r.unsubscribe) > 0 {
 		w.turns++
+		w.clean = nil
 	}
 	if r.replace {
 		if len(r.subscribe) == 0 && w.all {
@@ -183,6 +189,9 @@ func (w *watch) due(s *State, incremental bool) bool {
 	if w.empty && (w.all || len(w.names) > 0 && !incremental) {
 		return true
 	}
+	if w.isClean(s) {
+		return false
+	}
 	list := s.Types[w.typeURL]
 	if w.all {
 		for _, r := range list {
@@ -197,6 +206,12 @@ func (w *watch) due(s *State, incremental bool) bool {
 		}
 	}
 	return false
+}
+
+// isClean reports whether the state's resources are those in which nothing is due.
+func (w *watch) isClean(s *State) bool {
+	list := s.Types[w.typeURL]
+	return list != nil && reflect.ValueOf(list).Pointer() == reflect.ValueOf(w.clean).Pointer()
 }
 
 // additions makes the response for what is due.
@@ -219,21 +234,43 @@ func (w *watch) additions(s *State, incremental bool) response {
 		return r
 	}
 	size := 0
-	for _, n := range w.wanted(list) {
+	for _, n := range w.pending(list, incremental) {
 		x := list[n]
-		switch {
-		case x == nil:
-			if incremental && !w.absent[n] && w.have[n] == nil {
-				r.removed = append(r.removed, n)
-			}
-		case w.stale(x):
-			if size += len(x.Body); size > maxResponse && len(r.resources) > 0 {
-				return r
-			}
-			r.resources = append(r.resources, x)
+		if x == nil {
+			r.removed = append(r.removed, n)
+			continue
 		}
+		if size += len(x.Body); size > maxResponse && len(r.resources) > 0 {
+			return r
+		}
+		r.resources = append(r.resources, x)
 	}
 	return r
+}
+
+// pending lists the names that the client subscribes to and does not know the state
+// of, sorted.
+func (w *watch) pending(list map[string]*Resource, incremental bool) []string {
+	var out []string
+	if w.all {
+		for n, x := range list {
+			if w.stale(x) {
+				out = append(out, n)
+			}
+		}
+	}
+	for n := range w.names {
+		switch x := list[n]; {
+		case x == nil:
+			if incremental && !w.absent[n] && w.have[n] == nil {
+				out = append(out, n)
+			}
+		case !w.all && w.stale(x):
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // wanted lists the names that the client subscribes to, sorted.
@@ -250,6 +287,9 @@ func (w *watch) wanted(list map[string]*Resource) []string {
 
 // surplus reports whether the client has what it should not have any more.
 func (w *watch) surplus(s *State) bool {
+	if w.isClean(s) {
+		return false
+	}
 	list := s.Types[w.typeURL]
 	for n := range w.have {
 		if list[n] == nil {
@@ -270,6 +310,7 @@ func (w *watch) removals(s *State, incremental bool) (resources []*Resource, rem
 	if len(removed) == 0 {
 		return nil, nil, false
 	}
+	w.clean = nil
 	slices.Sort(removed)
 	if incremental {
 		return nil, removed, true
@@ -291,7 +332,7 @@ func (w *watch) removals(s *State, incremental bool) (resources []*Resource, rem
 
 // sent books a response.
 func (w *watch) sent(r response, revision int64, now time.Time) {
-	w.empty = false
+	w.empty, w.clean = false, nil
 	w.lastNonce, w.lastVersion, w.lastSent = r.nonce, r.version, now
 	s := &sentResponse{revision: revision}
 	for _, x := range r.resources {
