@@ -20,7 +20,7 @@ export interface Stage {
 export function useStage(element: { current: HTMLElement | null }): Stage {
   const stage = useRef<Stage>(undefined);
   if (!stage.current) {
-    const camera = signal<Camera>({ x: 0, y: 0, scale: 1 });
+    const camera = signal<Camera>({ x: 0, y: 0, scale: 0.01 });
     const moved = { current: false };
     stage.current = {
       camera, moved,

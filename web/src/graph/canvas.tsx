@@ -1,6 +1,6 @@
 // The drawn graph: edges in SVG, dots on a canvas, nodes as buttons, so that the
 // browser gives themes, focus and hit testing.
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { memo } from "./memo";
 import type { GraphEdge, GraphNode, Health } from "../api/types";
 import { calm, color, dark } from "../lib/theme";
@@ -53,7 +53,8 @@ export function Canvas({ drawing, look, aside, selected, found, onSelect, stage:
   const bright = useMemo(() => neighbourhood(drawing, selected) ?? found, [drawing, selected, found]);
 
   const size = `${Math.round(drawing.width)}×${Math.round(drawing.height)}`;
-  useEffect(() => {
+  // Before the first frame: from far away no labels are drawn, so none are drawn in vain.
+  useLayoutEffect(() => {
     if (!stage.moved.current) stage.fit(drawing.width, drawing.height, aside);
   }, [size, aside]);
   useEffect(() => {

@@ -62,13 +62,23 @@ function subtitleOf(n: GraphNode, severalNamespaces: boolean): string {
 }
 
 let pen: CanvasRenderingContext2D | null | undefined;
+let family = "";
+const measured = new Map<string, number>();
 
 /** The width of a text in the page's type. */
 function textWidth(text: string, size: number, weight = 400): number {
   pen ??= document.createElement("canvas").getContext("2d");
+  family ||= getComputedStyle(document.body).fontFamily;
   if (!pen) return text.length * size * 0.6;
-  pen.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
-  return pen.measureText(text).width;
+  const font = `${weight} ${size}px ${family}`;
+  let width = measured.get(font + text);
+  if (width === undefined) {
+    pen.font = font;
+    width = pen.measureText(text).width;
+    if (measured.size > 5000) measured.clear();
+    measured.set(font + text, width);
+  }
+  return width;
 }
 
 function widthOf(title: string, subtitle: string): number {

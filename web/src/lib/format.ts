@@ -1,6 +1,8 @@
 // Numbers and times as people read them.
 
-const digits = (v: number, n: number) => v.toLocaleString("en-GB", { maximumFractionDigits: n, minimumFractionDigits: 0 });
+// One formatter for each number of digits: to make one costs more than all it writes.
+const writers = [0, 1, 2].map((n) => new Intl.NumberFormat("en-GB", { maximumFractionDigits: n, minimumFractionDigits: 0 }));
+const digits = (v: number, n: 0 | 1 | 2) => writers[n]!.format(v);
 
 /** A rate of requests: "12.4 rps", "3.1k rps". */
 export function rate(v: number | undefined): string {
