@@ -91,8 +91,10 @@ func (c *compiler) waits(d *mesh.Destination, missing *mesh.Missing) {
 	c.say(d.Origin.At("destination"), verdict.Waiting, missing.By, "%s", missing.Message)
 }
 
-// previous keeps the last effective form of a rule that waits for a destination;
-// without one, the route answers 503.
+// previous keeps the last effective form of a rule that waits for a destination.
+// A new rule of a sidecar that waits for the first subsets of the very host that it
+// is for leaves that host's calls whole: so the objects of a canary may come in any
+// order. Any other route answers 503.
 func (c *compiler) previous(rule *mesh.HTTPRule, b boundSet, port uint16, out ir.Route, missing *mesh.Missing) ir.Route {
 	if old, ok := c.snap.Remembered(rule.Key()); ok {
 		said := len(c.statuses)
@@ -109,8 +111,39 @@ func (c *compiler) previous(rule *mesh.HTTPRule, b boundSet, port uint16, out ir
 			return kept
 		}
 	}
+	if clusters := c.withoutSubsets(rule, b, port); clusters != nil {
+		c.say(rule.Origin, verdict.Waiting, missing.By, "%s; requests go to the whole host until then", missing.Message)
+		plain := c.forward(&mesh.HTTPRule{Origin: rule.Origin}, ir.Route{Name: rule.Name, Operation: out.Operation, Origin: rule.Origin}, clusters, port)
+		plain.Reason = "waiting: " + missing.Message
+		return plain
+	}
 	c.say(rule.Origin, verdict.Waiting, missing.By, "%s; requests get 503 until then", missing.Message)
 	return c.answers(out, 503, "waiting: "+missing.Message)
+}
+
+// withoutSubsets gives the whole host that a sidecar's rule spreads over subsets
+// where no DestinationRule has defined any yet; nil where the rule leads anywhere
+// else.
+func (c *compiler) withoutSubsets(rule *mesh.HTTPRule, b boundSet, port uint16) []ir.WeightedCluster {
+	if b.gateway != mesh.MeshGateway {
+		return nil // nothing was in force there before
+	}
+	var host string
+	for i := range rule.Destinations {
+		d := &rule.Destinations[i]
+		if !slices.Contains(b.set.Hosts, d.Host) || host != "" && d.Host != host || d.Port != 0 && d.Port != port {
+			return nil
+		}
+		host = d.Host
+	}
+	t, missing := c.snap.Resolve(&mesh.Destination{Host: host}, c.client, port)
+	if missing != nil {
+		return nil
+	}
+	if p := c.snap.Policy(c.client, t.Host); p != nil && len(p.Subsets) > 0 {
+		return nil // the host has subsets, and this one is not among them: a mistake
+	}
+	return []ir.WeightedCluster{{Cluster: targetKey(&t), Weight: 100}}
 }
 
 // forward fills in everything around the destinations of a rule.
