@@ -18,6 +18,7 @@ type changeFlags struct {
 	inputs    inputFlags
 	namespace string
 	wait      bool
+	strict    bool
 	timeout   time.Duration
 	dryRun    string
 }
@@ -51,7 +52,8 @@ func newApplyCommand(env *Env) *cobra.Command {
 		Short: "Apply configuration to a running mesh",
 		Long: `Apply Istio and Kubernetes objects from files, directories or standard input to a
 running mesh. All objects of one command come into force together, or none does
-and every mistake is named with its file, line and field.`,
+and every mistake is named with its file, line and field. With --wait the verdicts
+on the objects follow, where they are not effective.`,
 		Example: `  lateen apply -f routes.yaml --wait
   cat routes.yaml | lateen apply -f -`,
 		Args: usageArgs(cobra.NoArgs),
@@ -59,10 +61,12 @@ and every mistake is named with its file, line and field.`,
 			if len(f.inputs.files) == 0 {
 				return usage("must specify -f")
 			}
+			f.wait = f.wait || f.strict
 			return f.apply(cmd.Context(), env)
 		},
 	}
 	f.register(env, cmd, "apply")
+	cmd.Flags().BoolVar(&f.strict, "strict", false, "wait, and fail if an object does not act as written: invalid, unsupported or not acted on")
 	return cmd
 }
 
@@ -93,7 +97,19 @@ func (f *changeFlags) apply(ctx context.Context, env *Env) error {
 		fmt.Fprintf(env.Out, "%s/%s %s%s\n", o.Resource, o.Name, o.Change, drySuffix(dry))
 	}
 	if f.wait && !dry {
-		return f.await(ctx, env, client, changes.Revision)
+		waited := f.await(ctx, env, client, changes.Revision)
+		bad, err := tellVerdicts(ctx, env, client, changes.Objects)
+		if err != nil && !f.strict {
+			fmt.Fprintf(env.Err, "the verdicts are not known: %v\n", err)
+			return waited
+		}
+		if bad > 0 {
+			if !f.strict {
+				return waited
+			}
+			err = &ExitError{Code: ExitFound, Err: fmt.Errorf("%s not act as written", count(bad, "object does", "objects do"))}
+		}
+		return errors.Join(waited, err)
 	}
 	return nil
 }

@@ -24,8 +24,9 @@ func newStatusCommand(env *Env) *cobra.Command {
 		Short: "Show what became of each configuration object",
 		Long: `Show the verdict on each configuration object: whether it acts as written, is
 shadowed by another, waits for something, selects nothing, or is not supported,
-and the same for fields of it. Files of watched directories that are broken are
-listed as well.`,
+and the same for fields of it; and on how many of the connected proxies all that
+is in force, with those that are behind or refuse something by name. Files of
+watched directories that are broken are listed as well.`,
 		Args:              usageArgs(cobra.MaximumNArgs(2)),
 		ValidArgsFunction: completeKinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,10 +69,32 @@ func (f *statusFlags) run(ctx context.Context, env *Env, args []string) error {
 	if err != nil {
 		return h.Explain(env, err)
 	}
+	reach, reachErr := spreadOf(ctx, h)
 	if f.output != "" {
-		return printDocument(env, list, f.output)
+		return printDocument(env, struct {
+			configapi.StatusList
+			Reach *spread `json:"reach,omitempty"`
+		}{list, known(reach, reachErr)}, f.output)
 	}
-	return printStatus(env, list)
+	if err := printStatus(env, list); err != nil {
+		return err
+	}
+	if reachErr != nil {
+		fmt.Fprintf(env.Err, "how many proxies have it in force is not known: %v\n", reachErr)
+		return nil
+	}
+	if len(list.Objects) > 0 {
+		fmt.Fprintln(env.Out, reach)
+	}
+	return nil
+}
+
+// known is what was found out, or nothing after an error.
+func known(s spread, err error) *spread {
+	if err != nil {
+		return nil
+	}
+	return &s
 }
 
 // printStatus prints one line for each object, and one for each field of it that

@@ -50,15 +50,16 @@ type status struct {
 }
 
 // analyses gives each code its level and number. Where Istio has a message of the
-// same meaning, its number is used; tools know it.
+// same meaning, its number is used; tools know it. The others are those of package
+// analyze, which docs/verdicts.md lists.
 var analyses = map[verdict.Code]analysis{
 	verdict.Invalid:        {analysisType{"SchemaValidationError", "IST0106"}, "ERROR"},
 	verdict.Waiting:        {analysisType{"ReferencedResourceNotFound", "IST0101"}, "WARNING"},
-	verdict.Shadowed:       {analysisType{"Shadowed", "LTN0001"}, "WARNING"},
-	verdict.SelectsNothing: {analysisType{"SelectsNothing", "LTN0002"}, "WARNING"},
-	verdict.Unsupported:    {analysisType{"Unsupported", "LTN0003"}, "WARNING"},
-	verdict.NotActedOn:     {analysisType{"NotActedOn", "LTN0004"}, "WARNING"},
-	verdict.Differs:        {analysisType{"DiffersFromIstio", "LTN0005"}, "INFO"},
+	verdict.Shadowed:       {analysisType{"Shadowed", "LTN0002"}, "WARNING"},
+	verdict.SelectsNothing: {analysisType{"SelectsNothing", "LTN0003"}, "WARNING"},
+	verdict.Unsupported:    {analysisType{"Unsupported", "LTN0005"}, "WARNING"},
+	verdict.NotActedOn:     {analysisType{"NotActedOn", "LTN0006"}, "WARNING"},
+	verdict.Differs:        {analysisType{"Differs", "LTN0007"}, "INFO"},
 }
 
 // statusOf makes the status of one object from the verdicts on it; before is the
