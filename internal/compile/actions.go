@@ -161,6 +161,7 @@ func (c *compiler) forward(rule *mesh.HTTPRule, out ir.Route, clusters []ir.Weig
 		out.Rewrite = &ir.Rewrite{Path: rw.Path, Regex: rw.Regex, Subst: rw.Subst, Host: rw.Authority}
 	}
 	out.Retry = c.retry(rule.Retries)
+	out.Hash = c.hashKeys(clusters)
 	if f := rule.Fault; f != nil && (f.Delay > 0 || f.AbortStatus > 0 || f.AbortGRPC != nil) {
 		out.Fault = &ir.Fault{Delay: f.Delay, DelayPercent: f.DelayPercent, AbortStatus: f.AbortStatus, AbortGRPC: f.AbortGRPC, AbortPercent: f.AbortPercent}
 	}
@@ -193,10 +194,19 @@ func redirect(in *mesh.Redirect, port uint16) *ir.Redirect {
 	return out
 }
 
-// defaultRetry is Istio's policy for routes that say nothing of retries. Ours leaves
+// defaultRetry is the policy of routes that say nothing of retries: the mesh's, or
+// Istio's.
+func (c *compiler) defaultRetry() *ir.Retry {
+	if r := c.snap.Settings().Retries; r != nil {
+		return c.retry(r)
+	}
+	return c.istioRetry()
+}
+
+// istioRetry is Istio's policy for routes that say nothing of retries. Ours leaves
 // the statuses of gRPC out: the application sent these itself, and nobody said that
 // its calls may be made twice (docs/decisions/003).
-func (c *compiler) defaultRetry() *ir.Retry {
+func (c *compiler) istioRetry() *ir.Retry {
 	on := "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 	if c.client.Native() {
 		on = "connect-failure,refused-stream,retriable-status-codes"
@@ -211,8 +221,9 @@ func (c *compiler) retry(in *mesh.Retries) *ir.Retry {
 	case in.Attempts == 0:
 		return nil
 	}
-	out := c.defaultRetry()
+	out := c.istioRetry()
 	out.Attempts, out.PerTryTimeout, out.Backoff, out.AvoidPrevious = in.Attempts, in.PerTryTimeout, in.Backoff, in.AvoidPrevious
+	out.RemoteLocalities = in.RemoteLocalities
 	if len(in.On)+len(in.Statuses) == 0 {
 		return out
 	}

@@ -34,6 +34,12 @@ func (c client) Gateway() bool { return c.v.ask(itsRole, "") == sum.Of(Router) }
 // Redirected reports whether connections reach the client by redirection.
 func (c client) Redirected() bool { return c.v.ask(itsInterception, "") == 1 }
 
+// Label is the value of a label of the client.
+func (c client) Label(key string) string {
+	c.v.ask(itsLabel, key)
+	return c.v.node.Labels[key]
+}
+
 // Place is where the client is.
 func (c client) Place() caller {
 	c.v.ask(itsPlace, "")
@@ -56,6 +62,8 @@ func (v *View) factOf(a about, name string) uint64 {
 		return sum.Of(n.Kind)
 	case itsInterception:
 		return truth(n.redirected())
+	case itsLabel:
+		return sum.Of(n.Labels[name])
 	case itsPlace:
 		p := v.place()
 		return sum.Of([]string{p.locality.Region, p.locality.Zone, p.locality.Subzone, p.node})

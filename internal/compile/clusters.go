@@ -17,7 +17,7 @@ const connectTimeout = 10 * time.Second
 func (c *assembler) commonClusters() {
 	c.shared.Clusters = append(c.shared.Clusters, &ir.Cluster{Key: ir.Key{Direction: ir.BlackHole}, Discovery: ir.Nowhere, App: ir.TCP, TLS: ir.PlainCall})
 	if c.out.Redirected {
-		c.shared.Clusters = append(c.shared.Clusters, &ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall, Pool: pool(nil, c.snap.Settings())})
+		c.shared.Clusters = append(c.shared.Clusters, &ir.Cluster{Key: ir.Key{Direction: ir.PassthroughTo}, Discovery: ir.ByAddress, App: ir.Sniffed, Speaks: ir.AsClient, TLS: ir.PlainCall, Pool: pool(c.snap.Settings().Pool, c.snap.Settings())})
 	}
 }
 
@@ -37,7 +37,7 @@ func (c *compiler) clustersOf(h *mesh.Host) {
 }
 
 func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subset string, labels map[string]string) {
-	traffic := policy.Effective(subset, p.Number)
+	traffic := c.snap.Traffic(policy, subset, p.Number)
 	out := ir.Cluster{
 		Key:       ir.Key{Direction: ir.OutboundTo, Port: p.Number, Subset: subset, Host: h.Name},
 		Discovery: ir.ByAssignment,
@@ -45,10 +45,12 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 		Services:  []ir.ServiceRef{serviceRef(h, p)},
 		TLS:       c.callTLS(),
 		SANs:      p.Identities,
-		Balance:   ir.LeastRequest,
 		Pool:      pool(traffic.Pool, c.snap.Settings()),
+		Budget:    retryBudget(traffic.Budget),
+		Proxy:     ir.ProxyProtocol(traffic.Proxy),
 		Outlier:   outlier(traffic.Outlier),
 	}
+	balance(&out, traffic.Balance)
 	out.Speaks = version(out.App, traffic.Pool)
 	out.SNI = out.Key.SNI()
 	if policy != nil {
@@ -64,16 +66,6 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 			out.SANs = slices.Sorted(slices.Values(t.SANs))
 		}
 	}
-	if b := traffic.Balance; b != nil {
-		switch b.Algorithm {
-		case mesh.RoundRobin:
-			out.Balance = ir.RoundRobin
-		case mesh.Random:
-			out.Balance = ir.Random
-		case mesh.Passthrough:
-			out.Discovery = ir.ByAddress
-		}
-	}
 	if h.Service.Headless() {
 		out.Discovery = ir.ByAddress
 	}
@@ -83,9 +75,12 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 	if out.Discovery == ir.ByAddress && out.TLS == ir.AutoTLS {
 		out.TLS = c.allMeshTLS(h, p)
 	}
+	setting, _ := c.localities(h, &traffic)
+	out.Weighted = out.Discovery == ir.ByAssignment && !setting.Disabled && len(setting.Distribute) > 0
 	c.out.Clusters = append(c.out.Clusters, out)
 	if c.endpoints && out.Discovery == ir.ByAssignment {
-		c.out.Assignments = append(c.out.Assignments, c.assignment(h, p, out.Key, labels))
+		placing := c.placing(h, &traffic)
+		c.out.Assignments = append(c.out.Assignments, c.assignment(h, p, &placing, out.Key, labels))
 	}
 }
 
@@ -193,5 +188,6 @@ func outlier(in *mesh.Outlier) *ir.Outlier {
 		BaseEjection:       in.BaseEjection,
 		MaxEjectionPercent: in.MaxEjectionPercent,
 		MinHealthPercent:   in.MinHealthPercent,
+		ErrorCodes:         in.ErrorCodes,
 	}
 }

@@ -70,10 +70,11 @@ func (c *compiler) chains(h *mesh.Host, p *mesh.Port) []ir.Chain {
 		out = append(out, c.ruled(rules, set, at)...)
 	}
 	key := ir.Key{Direction: ir.OutboundTo, Port: p.Number, Host: h.Name}
-	out = append(out, ir.Chain{
+	last := ir.Chain{
 		To: []ir.WeightedCluster{{Cluster: key, Weight: 100}}, Label: key.String(), Origins: []verdict.Origin{h.Service.Origin},
-	})
-	return apart(out)
+	}
+	c.shapeRelay(&last)
+	return apart(append(out, last))
 }
 
 // bound is where rules for connections act.
@@ -98,6 +99,7 @@ func (c *compiler) ruled(rules []mesh.ConnRule, set *mesh.RouteSet, at bound) []
 			if len(chain.To) == 1 {
 				chain.Label = chain.To[0].Cluster.String()
 			}
+			c.shapeRelay(&chain)
 		}
 		if len(r.Matches) == 0 && c.meant(nil, "", nil, set, at.gateway) {
 			resolve()

@@ -30,17 +30,12 @@ func Endpoints(snap *mesh.Snapshot, node Node, key ir.Key) (a ir.Assignment, ok 
 	return ir.Assignment{}, false
 }
 
-// assignment groups a port's endpoints with the labels by locality, and by how near
-// they are to the caller where the service prefers near ones.
-func (c *compiler) assignment(h *mesh.Host, p *mesh.Port, key ir.Key, labels map[string]string) ir.Assignment {
-	var from caller
-	prefer := h.Service.Distribution
-	if prefer != registry.Anywhere {
-		from = c.client.Place()
-	}
+// assignment groups a port's endpoints with the labels by locality, and by the order
+// in which the caller calls them.
+func (c *compiler) assignment(h *mesh.Host, p *mesh.Port, placing *placing, key ir.Key, labels map[string]string) ir.Assignment {
 	type place struct {
 		registry.Locality
-		distance uint32
+		rank uint32
 	}
 	out := ir.Assignment{Cluster: key}
 	byPlace := map[place]int{}
@@ -50,17 +45,18 @@ func (c *compiler) assignment(h *mesh.Host, p *mesh.Port, key ir.Key, labels map
 		if !registry.Matches(labels, e.Workload.Labels) {
 			continue
 		}
-		l := place{e.Workload.Locality, from.distance(e.Workload, prefer)}
+		l := place{e.Workload.Locality, placing.rank(e.Workload)}
 		at, ok := byPlace[l]
 		if !ok {
 			at = len(out.Localities)
 			byPlace[l] = at
-			out.Localities = append(out.Localities, ir.LocalityEndpoints{Region: l.Region, Zone: l.Zone, Subzone: l.Subzone, Priority: l.distance})
+			out.Localities = append(out.Localities, ir.LocalityEndpoints{Region: l.Region, Zone: l.Zone, Subzone: l.Subzone, Priority: l.rank})
 		}
 		out.Localities[at].Endpoints = append(out.Localities[at].Endpoints, ir.Endpoint{
 			Addr: e.Addr, MeshTLS: c.takesMeshTLS(e), Label: workloadLabel(e.Workload),
 		})
 	}
+	out.Localities = placing.distribute(out.Localities)
 	closeGaps(out.Localities)
 	slices.SortFunc(out.Localities, func(a, b ir.LocalityEndpoints) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Subzone, b.Subzone))

@@ -118,10 +118,12 @@ func (c *assembler) others() ir.VirtualHost {
 
 func (c *compiler) defaultRoute(h *mesh.Host, p *mesh.Port) ir.Route {
 	key := ir.Key{Direction: ir.OutboundTo, Port: p.Number, Host: h.Name}
+	to := []ir.WeightedCluster{{Cluster: key, Weight: 100}}
 	return ir.Route{
 		Name:      "default",
 		Match:     ir.Match{Path: ir.StringMatch{Kind: ir.Prefix, Value: "/"}, Default: true},
-		Clusters:  []ir.WeightedCluster{{Cluster: key, Weight: 100}},
+		Clusters:  to,
+		Hash:      c.hashKeys(to),
 		Retry:     c.defaultRetry(),
 		Operation: h.Name + ":" + strconv.Itoa(int(p.Number)) + "/*",
 	}

@@ -30,6 +30,7 @@ const (
 	isIn         about = iota // name: a namespace
 	carries                   // name: labels, as text
 	hasAddr                   // name: an address
+	itsLabel                  // name: a label's key
 	itsDataPlane              // name: none, from here on
 	itsRole
 	itsInterception

@@ -77,6 +77,28 @@ func (s seen) Policy(c client, h *mesh.Host) *mesh.Policy {
 	return s.v.snap.Policy(c, h)
 }
 
+// Host finds a host by its name.
+func (s seen) Host(name string) (*mesh.Host, bool) {
+	s.v.read(mesh.Shape, name)
+	return s.v.snap.Host(name)
+}
+
+// Traffic is the traffic policy of a port of a subset, with the mesh's defaults.
+func (s seen) Traffic(p *mesh.Policy, subset string, port uint16) mesh.TrafficPolicy {
+	s.v.read(mesh.TheSettings, "")
+	return s.v.snap.Traffic(p, subset, port)
+}
+
+// CallPolicy finds the policy for a host, as far as routes and listeners depend on it:
+// nil where none of the host's says anything of them.
+func (s seen) CallPolicy(c client, h *mesh.Host) *mesh.Policy {
+	s.v.read(mesh.CallPolicies, h.Name)
+	if !s.v.snap.ShapesCalls(h.Name) {
+		return nil
+	}
+	return s.v.snap.Policy(c, h)
+}
+
 // Resolve finds what a destination names.
 func (s seen) Resolve(d *mesh.Destination, c client, called uint16) (mesh.Target, *mesh.Missing) {
 	s.v.read(mesh.Shape, d.Host)

@@ -85,16 +85,6 @@ const (
 	AsClient  Version = "client" // what the request came in
 )
 
-// Balance picks an endpoint.
-type Balance string
-
-// The balancers.
-const (
-	LeastRequest Balance = "least_request"
-	RoundRobin   Balance = "round_robin"
-	Random       Balance = "random"
-)
-
 // Cluster is somewhere that a proxy sends requests or connections to.
 type Cluster struct {
 	Key       Key
@@ -106,7 +96,13 @@ type Cluster struct {
 	SNI       string
 	SANs      []string // SPIFFE ids of the endpoints' accounts; sorted
 	Balance   Balance
+	RingSize  uint64  // with RingHash: the least number of entries; 0: the default
+	TableSize uint64  // with Maglev; 0: the default
+	Warmup    *Warmup // nil: none
+	Weighted  bool    // localities count by their weights
 	Pool      Pool
+	Budget    *RetryBudget // nil: the data plane's own
+	Proxy     ProxyProtocol
 	Outlier   *Outlier
 	Origins   []verdict.Origin // the policies that shaped it
 }
@@ -148,6 +144,7 @@ type Outlier struct {
 	BaseEjection       time.Duration
 	MaxEjectionPercent uint32
 	MinHealthPercent   uint32
+	ErrorCodes         []uint32 // statuses that are errors; empty: 500 to 599
 }
 
 // Assignment is the endpoints of a cluster.
@@ -162,6 +159,7 @@ type LocalityEndpoints struct {
 	// Priority is 0 for the endpoints that are called as long as there are healthy
 	// ones among them, 1 for those after them, and so on without a gap.
 	Priority  uint32
+	Weight    uint32     // the place's share; 0: the number of its endpoints
 	Endpoints []Endpoint // sorted by address
 }
 

@@ -9,6 +9,7 @@ package ir
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/lateen-mesh/lateen/internal/verdict"
 )
@@ -116,9 +117,12 @@ type Chain struct {
 	To          []WeightedCluster
 	// Label names relayed connections in statistics: the cluster, or the rule set that
 	// chose among several ("mongo.default").
-	Label   string
-	Rule    verdict.Origin // the rule that chose To; zero for the default
-	Origins []verdict.Origin
+	Label string
+	Idle  time.Duration // of relayed connections; 0: none
+	// HashSource has the client's address decide the endpoint.
+	HashSource bool
+	Rule       verdict.Origin // the rule that chose To; zero for the default
+	Origins    []verdict.Origin
 }
 
 // ServerTLS is TLS that ends at a gateway.

@@ -33,6 +33,7 @@ type Route struct {
 	Rewrite *Rewrite
 	Timeout time.Duration // 0: none
 	Retry   *Retry        // nil: no retries
+	Hash    []HashKey     // of the destinations that pick by hashes
 	// Unusable answers 500, not 503, where a cluster does not exist: it is for the
 	// shares of destinations that are Unusable.
 	Unusable  bool
@@ -128,6 +129,8 @@ type Retry struct {
 	PerTryTimeout time.Duration
 	Backoff       time.Duration // 0: the data plane's default
 	AvoidPrevious bool          // prefer endpoints that were not tried
+	// RemoteLocalities retries at the priorities that come after those tried.
+	RemoteLocalities bool
 }
 
 // Fault delays or aborts.

@@ -106,9 +106,10 @@ func (c *ruleReader) retries(reason *string, at verdict.Origin, in *networking.H
 		return nil
 	}
 	out := &mesh.Retries{
-		PerTryTimeout: in.PerTryTimeout.AsDuration(),
-		Backoff:       in.Backoff.AsDuration(),
-		AvoidPrevious: in.RetryIgnorePreviousHosts == nil || in.RetryIgnorePreviousHosts.Value,
+		PerTryTimeout:    in.PerTryTimeout.AsDuration(),
+		Backoff:          in.Backoff.AsDuration(),
+		AvoidPrevious:    in.RetryIgnorePreviousHosts == nil || in.RetryIgnorePreviousHosts.Value,
+		RemoteLocalities: in.RetryRemoteLocalities.GetValue(),
 	}
 	if in.Attempts < 0 {
 		c.invalid(reason, at.At("attempts"), verdict.Invalid, "the number of attempts is negative")

@@ -11,6 +11,8 @@ var meshRead = set(
 	"MeshConfig.trust_domain", "MeshConfig.root_namespace",
 	"MeshConfig.default_service_export_to", "MeshConfig.default_virtual_service_export_to", "MeshConfig.default_destination_rule_export_to",
 	"MeshConfig.connect_timeout", "MeshConfig.tcp_keepalive", "MeshConfig.enable_auto_mtls",
+	"MeshConfig.default_http_retry_policy", "MeshConfig.default_traffic_policy", "MeshConfig.locality_lb_setting",
+	"MeshConfig.DefaultTrafficPolicy.connection_pool", "MeshConfig.DefaultTrafficPolicy.outlier_detection",
 )
 
 // meshElsewhere holds the fields that others than this package act on, on
@@ -41,9 +43,6 @@ var meshNotRead = map[string]reason{
 	"MeshConfig.dns_refresh_rate":           notYet("how often names are asked for again"),
 	"MeshConfig.h2_upgrade_policy":          notYet("an upgrade to HTTP/2 for the whole mesh"),
 	"MeshConfig.protocol_detection_timeout": notYet("a time-out for telling the protocol: the first byte of either side decides"),
-	"MeshConfig.default_http_retry_policy":  notYet("the mesh's retry policy"),
-	"MeshConfig.default_traffic_policy":     notYet("the mesh's traffic policy"),
-	"MeshConfig.locality_lb_setting":        notYet("the mesh's locality settings"),
 	"MeshConfig.path_normalization":         notYet("the mesh's normalisation of paths"),
 
 	"MeshConfig.proxy_http_port":                   notYet("a listener for HTTP proxies"),
@@ -60,7 +59,7 @@ var meshNotRead = map[string]reason{
 	"MeshConfig.disable_envoy_listener_log":        notYet("access logs of listeners"),
 	"MeshConfig.inbound_traffic_policy":            {verdict.NotActedOn, "not acted on yet: inbound connections reach the address that they were sent to, as with PASSTHROUGH"},
 	"MeshConfig.config_sources":                    notYet("other sources of configuration"),
-	"MeshConfig.zone_aware_lb_setting":             notYet("zone-aware balancing"),
+	"MeshConfig.zone_aware_lb_setting":             {verdict.Unsupported, "zone-aware balancing is not supported yet; localityLbSetting keeps requests near by priorities"},
 	"MeshConfig.inbound_cluster_stat_name":         notYet("names of statistics"),
 	"MeshConfig.outbound_cluster_stat_name":        notYet("names of statistics"),
 	"MeshConfig.certificates":                      {verdict.NotActedOn, "certificates is not acted on by Istio any more"},

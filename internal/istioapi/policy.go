@@ -1,6 +1,7 @@
 package istioapi
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -55,6 +56,8 @@ func (r *reader) trafficPolicy(at verdict.Origin, in *networking.TrafficPolicy) 
 		Pool:    r.pool(at.At("connectionPool"), in.ConnectionPool),
 		Outlier: r.outlier(at.At("outlierDetection"), in.OutlierDetection),
 		TLS:     r.clientTLS(at.At("tls"), in.Tls),
+		Budget:  r.retryBudget(at.At("retryBudget"), in.RetryBudget),
+		Proxy:   proxyProtocol(in.ProxyProtocol),
 	}
 	for i, p := range in.PortLevelSettings {
 		pat := at.At(index("portLevelSettings", i))
@@ -73,22 +76,6 @@ func (r *reader) trafficPolicy(at verdict.Origin, in *networking.TrafficPolicy) 
 	return out
 }
 
-func (r *reader) balance(at verdict.Origin, in *networking.LoadBalancerSettings) *mesh.Balance {
-	if in == nil {
-		return nil
-	}
-	out := &mesh.Balance{Origin: at, Algorithm: mesh.LeastRequest}
-	switch in.GetSimple() {
-	case networking.LoadBalancerSettings_ROUND_ROBIN:
-		out.Algorithm = mesh.RoundRobin
-	case networking.LoadBalancerSettings_RANDOM:
-		out.Algorithm = mesh.Random
-	case networking.LoadBalancerSettings_PASSTHROUGH:
-		out.Algorithm = mesh.Passthrough
-	}
-	return out
-}
-
 func (r *reader) pool(at verdict.Origin, in *networking.ConnectionPoolSettings) *mesh.Pool {
 	if in == nil {
 		return nil
@@ -99,6 +86,7 @@ func (r *reader) pool(at verdict.Origin, in *networking.ConnectionPoolSettings) 
 		out.ConnectTimeout = r.duration(tat.At("connectTimeout"), t.ConnectTimeout.AsDuration())
 		out.MaxConnections = r.limit(tat.At("maxConnections"), t.MaxConnections)
 		out.MaxConnectionDuration = r.duration(tat.At("maxConnectionDuration"), t.MaxConnectionDuration.AsDuration())
+		out.TCPIdle = r.duration(tat.At("idleTimeout"), t.IdleTimeout.AsDuration())
 		if k := t.TcpKeepalive; k != nil {
 			out.KeepAlive = &mesh.KeepAlive{Probes: k.Probes, Time: k.Time.AsDuration(), Interval: k.Interval.AsDuration()}
 		}
@@ -178,7 +166,22 @@ func (r *reader) outlier(at verdict.Origin, in *networking.OutlierDetection) *me
 		BaseEjection:       r.duration(at.At("baseEjectionTime"), in.BaseEjectionTime.AsDuration()),
 		MaxEjectionPercent: min(r.limit(at.At("maxEjectionPercent"), in.MaxEjectionPercent), 100),
 		MinHealthPercent:   min(r.limit(at.At("minHealthPercent"), in.MinHealthPercent), 100),
+		ErrorCodes:         r.errorCodes(at.At("outlierDetectionHttpErrorCodes"), in.OutlierDetectionHttpErrorCodes),
 	}
+}
+
+// errorCodes keeps the codes that are some, sorted.
+func (r *reader) errorCodes(at verdict.Origin, in []uint32) []uint32 {
+	var out []uint32
+	for _, c := range in {
+		if c < 100 || c > 599 {
+			r.say(at, verdict.Invalid, "%d is no status: it is left out", c)
+			continue
+		}
+		out = append(out, c)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func number(v *wrapperspb.UInt32Value) *uint32 {

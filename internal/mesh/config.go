@@ -220,6 +220,8 @@ type Retries struct {
 	Statuses      []uint32
 	Backoff       time.Duration // 0: Envoy's default of 25 ms
 	AvoidPrevious bool          // prefer endpoints that were not tried
+	// RemoteLocalities retries in the places that come after those tried.
+	RemoteLocalities bool
 }
 
 // Fault delays or aborts requests on purpose.
@@ -278,6 +280,9 @@ type TrafficPolicy struct {
 	Outlier *Outlier
 	TLS     *ClientTLS
 	Ports   []PortPolicy
+	// Budget and Proxy hold for all ports.
+	Budget *RetryBudget
+	Proxy  ProxyProtocol
 }
 
 // PortPolicy is the policy of one port; it replaces, and does not extend, the
@@ -290,19 +295,15 @@ type PortPolicy struct {
 // Algorithm picks an endpoint.
 type Algorithm string
 
-// The algorithms of DestinationRule's loadBalancer.simple.
+// The algorithms of DestinationRule's loadBalancer: simple, and of consistentHash.
 const (
 	LeastRequest Algorithm = "least_request"
+	RingHash     Algorithm = "ring_hash"
+	Maglev       Algorithm = "maglev"
 	RoundRobin   Algorithm = "round_robin"
 	Random       Algorithm = "random"
 	Passthrough  Algorithm = "passthrough"
 )
-
-// Balance is a load-balancing choice.
-type Balance struct {
-	Origin    verdict.Origin
-	Algorithm Algorithm
-}
 
 // Pool limits connections. Zero values are Istio's defaults.
 type Pool struct {
@@ -310,6 +311,7 @@ type Pool struct {
 	ConnectTimeout        time.Duration // 0: 10 s
 	MaxConnections        uint32        // 0: no limit
 	IdleTimeout           time.Duration // of HTTP connections
+	TCPIdle               time.Duration // of relayed connections; 0: none
 	MaxConnectionDuration time.Duration
 	KeepAlive             *KeepAlive
 	MaxPending            uint32 // http1MaxPendingRequests
@@ -351,6 +353,7 @@ type Outlier struct {
 	BaseEjection       time.Duration
 	MaxEjectionPercent uint32
 	MinHealthPercent   uint32
+	ErrorCodes         []uint32 // what counts as an error; empty: 500 to 599
 }
 
 // TLSMode is how a host's endpoints are called.

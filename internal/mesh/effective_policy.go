@@ -1,20 +1,19 @@
 package mesh
 
 // Effective gives the traffic policy of a port of a subset ("" for the whole
-// host). Set fields of the subset replace the host's; the policy of a port
-// replaces, field by field, what the level it stands in says (Istio,
-// PortTrafficPolicy: it does not inherit what it leaves out; connection pools and
-// the like then have their defaults).
+// host). Set fields of the subset replace the host's. The policy of a port replaces
+// balancing, connection pool, outlier detection and TLS of what is around it, also
+// where it leaves them out: they have their defaults then (Istio, PortTrafficPolicy).
 func (p *Policy) Effective(subset string, port uint16) TrafficPolicy {
 	if p == nil {
 		return TrafficPolicy{}
 	}
-	out := atPort(&p.Traffic, port)
+	out := atPort(p.Traffic, port)
 	s := p.Subset(subset)
 	if s == nil {
 		return out
 	}
-	sub := atPort(&s.Policy, port)
+	sub := &s.Policy
 	if sub.Balance != nil {
 		out.Balance = sub.Balance
 	}
@@ -27,16 +26,39 @@ func (p *Policy) Effective(subset string, port uint16) TrafficPolicy {
 	if sub.TLS != nil {
 		out.TLS = sub.TLS
 	}
-	return out
+	if sub.Budget != nil {
+		out.Budget = sub.Budget
+	}
+	if sub.Proxy != NoProxyProtocol {
+		out.Proxy = sub.Proxy
+	}
+	out.Ports = sub.Ports
+	return atPort(out, port)
 }
 
-func atPort(t *TrafficPolicy, port uint16) TrafficPolicy {
-	for i := range t.Ports {
-		if t.Ports[i].Port == port {
-			return t.Ports[i].Policy
+// atPort gives what holds at a port, without port policies.
+func atPort(t TrafficPolicy, port uint16) TrafficPolicy {
+	list := t.Ports
+	t.Ports = nil
+	for i := range list {
+		if list[i].Port == port {
+			at := &list[i].Policy
+			t.Balance, t.Pool, t.Outlier, t.TLS = at.Balance, at.Pool, at.Outlier, at.TLS
+			break
 		}
 	}
-	out := *t
-	out.Ports = nil
+	return t
+}
+
+// Traffic is Effective with the mesh's connection pool and outlier detection where
+// the policy has none (MeshConfig, defaultTrafficPolicy).
+func (s *Snapshot) Traffic(p *Policy, subset string, port uint16) TrafficPolicy {
+	out := p.Effective(subset, port)
+	if out.Pool == nil {
+		out.Pool = s.settings.Pool
+	}
+	if out.Outlier == nil {
+		out.Outlier = s.settings.Outlier
+	}
 	return out
 }

@@ -112,7 +112,8 @@ func merge(v *verdicts, p *Policy, hp *HostPolicy) {
 }
 
 func isUnset(t *TrafficPolicy) bool {
-	return t.Balance == nil && t.Pool == nil && t.Outlier == nil && t.TLS == nil && len(t.Ports) == 0
+	return t.Balance == nil && t.Pool == nil && t.Outlier == nil && t.TLS == nil && len(t.Ports) == 0 &&
+		t.Budget == nil && t.Proxy == NoProxyProtocol
 }
 
 func equalMaps(a, b map[string]string) bool {

@@ -13,12 +13,13 @@ type Part uint8
 
 // The parts.
 const (
-	Shape       Part = iota // of a host: all but who serves it
-	Endpoints               // of a host: who serves it
-	Rules                   // for a host: the rule sets for its requests and connections
-	Policies                // for a host: its policies, for all clients
-	Modes                   // of a namespace: the mTLS policies that may hold for its workloads
-	TheSettings             // of the mesh
+	Shape        Part = iota // of a host: all but who serves it
+	Endpoints                // of a host: who serves it
+	Rules                    // for a host: the rule sets for its requests and connections
+	Policies                 // for a host: its policies, for all clients
+	CallPolicies             // for a host: its policies as far as they shape listeners and routes
+	Modes                    // of a namespace: the mTLS policies that may hold for its workloads
+	TheSettings              // of the mesh
 )
 
 // Rev is the revision of a part of the mesh, also where there is nothing of that name.
@@ -35,6 +36,10 @@ func (s *Snapshot) Rev(p Part, name string) uint64 {
 		rev = s.routes.rev(name)
 	case Policies:
 		rev = s.policies.rev(name)
+	case CallPolicies:
+		if s.ShapesCalls(name) {
+			rev = s.policies.rev(name)
+		}
 	case Modes:
 		rev = s.mtls.rev(name)
 	case TheSettings:

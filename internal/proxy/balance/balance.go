@@ -30,6 +30,12 @@ type Host struct {
 	// Warmth is the share of its weight that the host gets while it starts slowly
 	// (see Warmth), in (0, 1]; 0 counts as 1.
 	Warmth float64
+	// Place numbers the host's locality, and PlaceWeight is that one's weight; they
+	// count in clusters with locality weights.
+	Place       int
+	PlaceWeight uint32
+
+	scale float64 // of the weight, by the locality's; 0 counts as 1
 }
 
 // Request is what one pick needs.
@@ -43,11 +49,14 @@ type Request struct {
 	// (host_selection_retry_max_attempts); then a tried host is taken.
 	Tried    []*config.Endpoint
 	Attempts int
+	// Skip leaves priorities out, as bits, if others can take the request.
+	Skip uint64
 }
 
 // Picker chooses hosts of one cluster. Safe for concurrent use.
 type Picker struct {
 	levels []level
+	spare  []spare
 	hosts  []Host
 }
 
@@ -62,7 +71,9 @@ func New(c *config.Cluster, hosts []Host, overprovisioning uint32) (*Picker, err
 	if overprovisioning == 0 {
 		overprovisioning = 140
 	}
-	return &Picker{hosts: hosts, levels: buildLevels(hosts, c.PanicThreshold, overprovisioning, build)}, nil
+	p := &Picker{hosts: hosts}
+	p.levels, p.spare = buildLevels(hosts, c.PanicThreshold, overprovisioning, weighted(c, build, overprovisioning))
+	return p, nil
 }
 
 // Hosts returns the set that the picker was built over. It must not be changed.
@@ -98,7 +109,10 @@ func (p *Picker) Pick(r *Request) *Host {
 	bits := r.Random
 	var h *Host
 	for attempt := 0; attempt <= max(r.Attempts, 0); attempt++ {
-		g := p.group(next(&bits))
+		g := p.beyond(r.Skip, next(&bits))
+		if g == nil {
+			g = p.group(next(&bits))
+		}
 		if g == nil {
 			return nil
 		}

@@ -25,6 +25,9 @@ func (h *Host) weight() float64 {
 	if h.Warmth > 0 {
 		w *= h.Warmth
 	}
+	if h.scale > 0 {
+		w *= h.scale
+	}
 	return w
 }
 

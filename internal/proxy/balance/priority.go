@@ -59,7 +59,7 @@ type tier struct {
 // available to 100 / overprovisioning per cent takes everything; what it cannot
 // take spills to the next one; shares are normalised if all together cannot take
 // everything, and only then a priority may panic.
-func buildLevels(hosts []Host, panicBelow float64, overprovisioning uint32, build func([]*Host) chooser) []level {
+func buildLevels(hosts []Host, panicBelow float64, overprovisioning uint32, build func(all, chosen []*Host) chooser) ([]level, []spare) {
 	tiers := tiersOf(hosts)
 	total := uint32(0)
 	for i := range tiers {
@@ -84,7 +84,7 @@ func buildLevels(hosts []Host, panicBelow float64, overprovisioning uint32, buil
 	} else {
 		shareByHealth(tiers, total)
 	}
-	return levelsOf(tiers, build)
+	return levelsOf(tiers, build), sparesOf(tiers, build)
 }
 
 func available(n, all int, overprovisioning uint32) uint32 {
@@ -163,26 +163,83 @@ func shareByCount(tiers []tier, hosts int) {
 	tiers[0].share += left
 }
 
-func levelsOf(tiers []tier, build func([]*Host) chooser) []level {
+// spare is the healthy hosts of a priority, for requests that leave others out.
+type spare struct {
+	priority uint32
+	health   uint32
+	chooser
+}
+
+// sparesOf lists what retries at other priorities may choose from; none where there
+// is one priority only.
+func sparesOf(tiers []tier, build func(all, chosen []*Host) chooser) []spare {
+	if len(tiers) < 2 {
+		return nil
+	}
+	var out []spare
+	for i := range tiers {
+		t := &tiers[i]
+		if len(t.healthy) == 0 {
+			continue
+		}
+		if c := build(t.all, t.healthy); c != nil {
+			out = append(out, spare{t.all[0].Priority, t.health, c})
+		}
+	}
+	return out
+}
+
+// beyond chooses among the priorities that are not in skip, by their health; nil if
+// there is none.
+func (p *Picker) beyond(skip, random uint64) chooser {
+	if skip == 0 {
+		return nil
+	}
+	total := uint32(0)
+	for i := range p.spare {
+		if !skipped(skip, p.spare[i].priority) {
+			total = min(total+p.spare[i].health, 100)
+		}
+	}
+	if total == 0 {
+		return nil
+	}
+	at := uint32(random % uint64(total))
+	for i := range p.spare {
+		s := &p.spare[i]
+		if skipped(skip, s.priority) {
+			continue
+		}
+		if at < s.health {
+			return s.chooser
+		}
+		at -= s.health
+	}
+	return nil
+}
+
+func skipped(skip uint64, priority uint32) bool { return skip>>min(priority, 63)&1 != 0 }
+
+func levelsOf(tiers []tier, build func(all, chosen []*Host) chooser) []level {
 	var out []level
-	add := func(share uint32, hosts []*Host, panic bool) {
+	add := func(share uint32, hosts, all []*Host, panic bool) {
 		if share == 0 {
 			return
 		}
 		l := level{share: share, hosts: hosts, panic: panic}
 		if len(hosts) > 0 {
-			l.chooser = build(hosts)
+			l.chooser = build(all, hosts)
 		}
 		out = append(out, l)
 	}
 	for i := range tiers {
 		t := &tiers[i]
 		if t.panicking {
-			add(t.share+t.degradedShare, t.all, true)
+			add(t.share+t.degradedShare, t.all, t.all, true)
 			continue
 		}
-		add(t.share, t.healthy, false)
-		add(t.degradedShare, t.degraded, false)
+		add(t.share, t.healthy, t.all, false)
+		add(t.degradedShare, t.degraded, t.all, false)
 	}
 	return out
 }

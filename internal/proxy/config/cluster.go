@@ -9,18 +9,20 @@ import (
 
 // Cluster is envoy.config.cluster.v3.Cluster.
 type Cluster struct {
-	Name           string
-	Hash           uint64
-	Type           ClusterType
-	EDSName        string     // service_name; the cluster's name where it is unset
-	Static         *Endpoints // STATIC, STRICT_DNS, LOGICAL_DNS: the inline assignment
-	DNS            []DNSHost  // STRICT_DNS, LOGICAL_DNS
-	DNSFamily      DNSFamily
-	DNSRefresh     time.Duration // default 5 s
-	Policy         Policy
-	ChoiceCount    int           // least request; default 2
-	ActiveBias     float64       // least request: active_request_bias; default 1
-	SlowStart      *SlowStart    // nil: off
+	Name        string
+	Hash        uint64
+	Type        ClusterType
+	EDSName     string     // service_name; the cluster's name where it is unset
+	Static      *Endpoints // STATIC, STRICT_DNS, LOGICAL_DNS: the inline assignment
+	DNS         []DNSHost  // STRICT_DNS, LOGICAL_DNS
+	DNSFamily   DNSFamily
+	DNSRefresh  time.Duration // default 5 s
+	Policy      Policy
+	ChoiceCount int        // least request; default 2
+	ActiveBias  float64    // least request: active_request_bias; default 1
+	SlowStart   *SlowStart // nil: off
+	// Weighted spreads requests over localities by their weights, then within each.
+	Weighted       bool
 	RingMin        uint64        // ring hash: minimum_ring_size, default 1024
 	RingMax        uint64        // ring hash: maximum_ring_size, default 8 Mi
 	TableSize      uint64        // Maglev: table_size, default 65537
@@ -31,6 +33,7 @@ type Cluster struct {
 	TLSMatches      []TLSMatch
 	Breakers        [2]Breakers   // default and high priority
 	Outlier         *Outlier      // nil: off
+	OutlierErrors   []int         // statuses that outlier detection takes for errors, sorted; empty: 500 to 599
 	PanicThreshold  float64       // 0..100; Envoy's default is 50, 0 turns panic off
 	IdleTimeout     time.Duration // of a pooled connection; default 1 h
 	MaxRequests     int           // per connection; 0: no limit
@@ -40,6 +43,7 @@ type Cluster struct {
 	SourceAddr      netip.Addr // upstream_bind_config; invalid: any
 	UseHTTPHeader   bool       // original_dst_lb_config.use_http_header
 	KeepAlive       *KeepAlive
+	ProxyHeader     uint8 // the version of the PROXY protocol that begins connections; 0: none
 	// PeerExchange is set by the cluster's istio.metadata_exchange filter.
 	PeerExchange bool
 	Metadata     Metadata
@@ -116,8 +120,10 @@ type TLSMatch struct {
 // Breakers are circuit-breaker thresholds; MaxUint32 is unlimited.
 type Breakers struct {
 	MaxConnections, MaxPending, MaxRequests, MaxRetries uint32
-	RetryBudget                                         float64 // per cent of active requests; 0: MaxRetries counts
-	RetryFloor                                          uint32  // min_retry_concurrency
+	RetryBudget                                         float64       // per cent of active requests; 0: MaxRetries counts
+	RetryFloor                                          uint32        // min_retry_concurrency
+	RetryInterval                                       time.Duration // budget_interval; 0: off
+	HasBudget                                           bool          // retry_budget is set
 }
 
 // Outlier is envoy.config.cluster.v3.OutlierDetection with defaults filled in.
@@ -127,7 +133,6 @@ type Outlier struct {
 	SplitLocal                                           bool
 	Interval, BaseEjection, MaxEjection                  time.Duration
 	MaxEjectionPercent                                   uint32
-	MinHealthPercent                                     float64
 }
 
 // KeepAlive is TCP keep-alive for upstream sockets; zero fields are the kernel's.

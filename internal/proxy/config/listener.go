@@ -168,6 +168,7 @@ type TCP struct {
 	Clusters    []WeightedCluster // one without weights is the common case
 	TotalWeight uint32
 	IdleTimeout time.Duration // 0: none
+	HashSource  bool          // the client's address decides the endpoint
 	AccessLogs  []AccessLog
 	Stats       *Stats // the istio.stats network filter
 }

@@ -194,6 +194,7 @@ func (p *parser) mirrors(s *scope, list []*routev3.RouteAction_RequestMirrorPoli
 
 func parseHashPolicy(s *scope, list []*routev3.RouteAction_HashPolicy) ([]HashPolicy, error) {
 	var out []HashPolicy
+	var err error
 	for i, m := range list {
 		at := s.item("hash_policy", i)
 		h := HashPolicy{Terminal: m.GetTerminal()}
@@ -206,6 +207,9 @@ func parseHashPolicy(s *scope, list []*routev3.RouteAction_HashPolicy) ([]HashPo
 			h.Header = &name
 		case *routev3.RouteAction_HashPolicy_Cookie_:
 			h.Cookie, h.CookiePath = v.Cookie.GetName(), v.Cookie.GetPath()
+			if h.CookieMore, err = cookieAttributes(at.at("cookie"), v.Cookie); err != nil {
+				return nil, err
+			}
 			if v.Cookie.GetTtl() != nil {
 				ttl, err := duration(at.at("cookie").at("ttl"), v.Cookie.GetTtl(), 0)
 				if err != nil {
@@ -223,6 +227,21 @@ func parseHashPolicy(s *scope, list []*routev3.RouteAction_HashPolicy) ([]HashPo
 		out = append(out, h)
 	}
 	return out, nil
+}
+
+// cookieAttributes writes the attributes of an issued cookie.
+func cookieAttributes(s *scope, m *routev3.RouteAction_HashPolicy_Cookie) (string, error) {
+	var b strings.Builder
+	for i, a := range m.GetAttributes() {
+		if a.GetName() == "" || strings.ContainsAny(a.GetName()+a.GetValue(), ";\r\n\x00") {
+			return "", s.item("attributes", i).errorf("%q=%q is no attribute of a cookie", a.GetName(), a.GetValue())
+		}
+		b.WriteString("; " + a.GetName())
+		if a.GetValue() != "" {
+			b.WriteString("=" + a.GetValue())
+		}
+	}
+	return b.String(), nil
 }
 
 func parseRedirect(s *scope, m *routev3.RedirectAction) (*Redirect, error) {

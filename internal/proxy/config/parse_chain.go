@@ -127,6 +127,12 @@ func (p *parser) tcp(s *scope, m *tcpproxyv3.TcpProxy) (*TCP, error) {
 	if t.IdleTimeout, err = duration(s.at("idle_timeout"), m.GetIdleTimeout(), 0); err != nil {
 		return nil, err
 	}
+	for i, h := range m.GetHashPolicy() {
+		if h.GetSourceIp() == nil {
+			return nil, s.item("hash_policy", i).unsupported()
+		}
+		t.HashSource = true
+	}
 	if uint32Or(m.GetMaxConnectAttempts(), 1) != 1 {
 		return nil, s.at("max_connect_attempts").unsupported()
 	}

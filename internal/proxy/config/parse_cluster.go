@@ -211,6 +211,7 @@ func parseSlowStart(s *scope, c *Cluster, m *clusterv3.Cluster_SlowStartConfig) 
 // parsePanic: Envoy's threshold is 50 %.
 func parsePanic(s *scope, c *Cluster, m *clusterv3.Cluster) error {
 	c.PanicThreshold = 50
+	c.Weighted = m.GetCommonLbConfig().GetLocalityWeightedLbConfig() != nil
 	if t := m.GetCommonLbConfig().GetHealthyPanicThreshold(); t != nil {
 		c.PanicThreshold = t.GetValue()
 	}

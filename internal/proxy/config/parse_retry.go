@@ -6,6 +6,7 @@ import (
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	previousprioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 )
 
 // retryConditions are the names of retry_on: those of x-envoy-retry-on and of
@@ -58,6 +59,9 @@ func parseRetry(s *scope, m *routev3.RetryPolicy) (*Retry, error) {
 		}
 		return nil, at.errorf("%q is not supported by this proxy", h.GetName())
 	}
+	if r.PriorityEvery, err = retryPriority(s.at("retry_priority"), m.GetRetryPriority()); err != nil {
+		return nil, err
+	}
 	attempts := m.GetHostSelectionRetryMaxAttempts()
 	if attempts < 0 || attempts > math.MaxInt32 {
 		return nil, s.at("host_selection_retry_max_attempts").errorf("%d is not a count", attempts)
@@ -68,6 +72,22 @@ func parseRetry(s *scope, m *routev3.RetryPolicy) (*Retry, error) {
 	}
 	r.RetriableReqs, err = headerMatches(s, "retriable_request_headers", m.GetRetriableRequestHeaders())
 	return r, err
+}
+
+// retryPriority reads after how many tries those priorities are left out that were
+// tried; 0: never.
+func retryPriority(s *scope, m *routev3.RetryPolicy_RetryPriority) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	c := &previousprioritiesv3.PreviousPrioritiesConfig{}
+	if err := unpack(s.at("typed_config"), m.GetTypedConfig(), c); err != nil {
+		return 0, err
+	}
+	if c.GetUpdateFrequency() < 1 {
+		return 0, s.at("typed_config").at("update_frequency").errorf("must be above 0")
+	}
+	return int(c.GetUpdateFrequency()), nil
 }
 
 // parseRetryOn reads the conditions. A bare status code, as Istio's API allows

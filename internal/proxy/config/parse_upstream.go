@@ -5,10 +5,14 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	upstreamsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -17,18 +21,69 @@ import (
 // parseTransport reads how endpoints are spoken to: TLS or not.
 func parseTransport(s *scope, c *Cluster, m *clusterv3.Cluster) error {
 	var err error
-	if c.TLS, err = parseUpstreamSocket(s.at("transport_socket"), m.GetTransportSocket()); err != nil {
+	if c.TLS, c.ProxyHeader, err = parseUpstreamTransport(s.at("transport_socket"), m.GetTransportSocket()); err != nil {
 		return err
 	}
 	for i, tm := range m.GetTransportSocketMatches() {
 		at := s.item("transport_socket_matches", i)
-		t, err := parseUpstreamSocket(at.at("transport_socket"), tm.GetTransportSocket())
+		t, header, err := parseUpstreamTransport(at.at("transport_socket"), tm.GetTransportSocket())
 		if err != nil {
 			return err
+		}
+		if i == 0 && m.GetTransportSocket() == nil {
+			c.ProxyHeader = header
+		}
+		if header != c.ProxyHeader {
+			return at.errorf("with and without the PROXY protocol in one cluster is not supported by this proxy")
 		}
 		c.TLSMatches = append(c.TLSMatches, TLSMatch{Name: tm.GetName(), Match: stringMap(tm.GetMatch()), TLS: t})
 	}
 	return nil
+}
+
+// parseUpstreamTransport reads a socket, and the version of the PROXY protocol that is
+// around it.
+func parseUpstreamTransport(s *scope, m *corev3.TransportSocket) (*UpstreamTLS, uint8, error) {
+	const wrapper = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+	if !strings.HasSuffix(m.GetTypedConfig().GetTypeUrl(), "/"+wrapper) {
+		t, err := parseUpstreamSocket(s, m)
+		return t, 0, err
+	}
+	s = s.at("typed_config")
+	pm := &proxyprotocolv3.ProxyProtocolUpstreamTransport{}
+	if err := unpack(s, m.GetTypedConfig(), pm); err != nil {
+		return nil, 0, err
+	}
+	version := uint8(1)
+	if pm.GetConfig().GetVersion() == corev3.ProxyProtocolConfig_V2 {
+		version = 2
+	}
+	t, err := parseUpstreamSocket(s.at("transport_socket"), pm.GetTransportSocket())
+	return t, version, err
+}
+
+// parseOutlierErrors reads which answers are errors to outlier detection: those of
+// some statuses.
+func parseOutlierErrors(s *scope, m *matcherv3.MatchPredicate) ([]int, error) {
+	rules := []*matcherv3.MatchPredicate{m}
+	if or := m.GetOrMatch(); or != nil {
+		rules = or.GetRules()
+	}
+	var out []int
+	for _, r := range rules {
+		hs := r.GetHttpResponseHeadersMatch().GetHeaders()
+		if len(hs) != 1 || hs[0].GetName() != ":status" || hs[0].GetInvertMatch() {
+			return nil, s.errorf("only a list of statuses is supported by this proxy")
+		}
+		exact := hs[0].GetStringMatch().GetExact()
+		n, err := strconv.Atoi(exact)
+		if err != nil || n < 100 || n > 599 {
+			return nil, s.errorf("%q is no status", exact)
+		}
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 // parseBreakers reads circuit breakers; Envoy's defaults are 1024 connections,
@@ -53,7 +108,11 @@ func parseBreakers(s *scope, c *Cluster, m *clusterv3.Cluster) error {
 		b.MaxRequests = uint32Or(t.GetMaxRequests(), most)
 		b.MaxRetries = uint32Or(t.GetMaxRetries(), retries)
 		if rb := t.GetRetryBudget(); rb != nil {
-			b.RetryBudget, b.RetryFloor = 20, uint32Or(rb.GetMinRetryConcurrency(), 3)
+			b.HasBudget, b.RetryBudget, b.RetryFloor = true, 20, uint32Or(rb.GetMinRetryConcurrency(), 3)
+			var err error
+			if b.RetryInterval, err = duration(at.at("retry_budget").at("budget_interval"), rb.GetBudgetInterval(), 0); err != nil {
+				return err
+			}
 			if p := rb.GetBudgetPercent(); p != nil {
 				b.RetryBudget = p.GetValue()
 			}
@@ -103,6 +162,12 @@ func parseProtocol(s *scope, c *Cluster, m *clusterv3.Cluster) error {
 }
 
 func parseHTTPOptions(s *scope, c *Cluster, o *upstreamsv3.HttpProtocolOptions) error {
+	if em := o.GetOutlierDetection().GetErrorMatcher(); em != nil {
+		var err error
+		if c.OutlierErrors, err = parseOutlierErrors(s.at("outlier_detection").at("error_matcher"), em); err != nil {
+			return err
+		}
+	}
 	if o.GetUpstreamHttpProtocolOptions().GetAutoSni() {
 		if c.TLS != nil {
 			c.TLS.AutoSNI = true

@@ -234,7 +234,7 @@ type Retry struct {
 	BackoffMax    time.Duration // default 10 × base
 	AvoidPrevious bool          // retry_host_predicate previous_hosts
 	HostAttempts  int           // host_selection_retry_max_attempts, default 1
-	IgnorePrevLoc bool
+	PriorityEvery int           // retry_priority previous_priorities: update_frequency; 0: off
 	RetriableHdrs []HeaderMatch // response headers that trigger a retry
 	RetriableReqs []HeaderMatch // request headers that must be there
 }
@@ -266,6 +266,8 @@ type HashPolicy struct {
 	Cookie     string
 	CookieTTL  *time.Duration // set: we issue the cookie
 	CookiePath string
+	// CookieMore is what follows the path in an issued cookie: "; SameSite=Strict".
+	CookieMore string
 	Query      string
 	SourceIP   bool
 	Terminal   bool

@@ -16,17 +16,18 @@ var clusterFields = table{
 		track_timeout_budgets track_cluster_stats`),
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig": has(`service_name`, `eds_config`, ``),
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": has(
-		`healthy_panic_threshold`, ``, `update_merge_window ignore_new_hosts_until_first_hc`),
-	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     has(`minimum_ring_size maximum_ring_size hash_function`, ``, ``),
-	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":       has(`table_size`, ``, ``),
-	"envoy.config.cluster.v3.Cluster.RoundRobinLbConfig":   has(`slow_start_config`, ``, ``),
-	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig": has(`choice_count active_request_bias slow_start_config`, ``, ``),
-	"envoy.config.cluster.v3.Cluster.SlowStartConfig":      has(`slow_start_window aggression min_weight_percent`, ``, ``),
-	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  has(`use_http_header`, ``, ``),
-	"envoy.config.cluster.v3.CircuitBreakers":              has(`thresholds`, ``, ``),
+		`healthy_panic_threshold locality_weighted_lb_config`, ``, `update_merge_window ignore_new_hosts_until_first_hc`),
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig": has(``, ``, ``),
+	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":                        has(`minimum_ring_size maximum_ring_size hash_function`, ``, ``),
+	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":                          has(`table_size`, ``, ``),
+	"envoy.config.cluster.v3.Cluster.RoundRobinLbConfig":                      has(`slow_start_config`, ``, ``),
+	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig":                    has(`choice_count active_request_bias slow_start_config`, ``, ``),
+	"envoy.config.cluster.v3.Cluster.SlowStartConfig":                         has(`slow_start_window aggression min_weight_percent`, ``, ``),
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":                     has(`use_http_header`, ``, ``),
+	"envoy.config.cluster.v3.CircuitBreakers":                                 has(`thresholds`, ``, ``),
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": has(
 		`priority max_connections max_pending_requests max_requests max_retries retry_budget`, ``, `track_remaining max_connection_pools`),
-	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": has(`budget_percent min_retry_concurrency`, ``, ``),
+	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": has(`budget_percent min_retry_concurrency budget_interval`, ``, ``),
 	// Ejection by success rate and by failure percentage is not done: it must be
 	// switched off, which the parser checks; then its parameters are idle.
 	"envoy.config.cluster.v3.OutlierDetection": has(
@@ -45,7 +46,9 @@ var clusterFields = table{
 	"envoy.config.cluster.v3.Cluster.TransportSocketMatch": has(`name`, `match transport_socket`, ``),
 
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": has(
-		`common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config`, ``, ``),
+		`common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
+		outlier_detection`, ``, ``),
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection":        has(``, `error_matcher`, ``),
 	"envoy.config.core.v3.UpstreamHttpProtocolOptions":                               has(`auto_sni`, ``, ``),
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      has(`http_protocol_options http2_protocol_options`, ``, ``),
 	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": has(`http_protocol_options http2_protocol_options`, ``, ``),
@@ -80,6 +83,8 @@ var tlsFields = table{
 	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": has(
 		`trusted_ca verify_certificate_spki verify_certificate_hash match_subject_alt_names crl allow_expired_certificate
 		trust_chain_verification`, ``, ``),
-	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":   has(`certificate_chain private_key`, ``, ``),
-	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": has(``, ``, ``),
+	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":                            has(`certificate_chain private_key`, ``, ``),
+	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":                          has(``, ``, ``),
+	"envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": has(`config`, `transport_socket`, ``),
+	"envoy.config.core.v3.ProxyProtocolConfig":                                            has(`version`, ``, ``),
 }

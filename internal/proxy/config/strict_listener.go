@@ -30,7 +30,9 @@ var listenerFields = table{
 	"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol": has(``, ``, `stat_prefix`),
 
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": has(
-		`stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts`, ``, ``),
+		`stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts hash_policy`, ``, ``),
+	"envoy.type.v3.HashPolicy":                                                             has(`source_ip`, ``, ``),
+	"envoy.type.v3.HashPolicy.SourceIp":                                                    has(``, ``, ``),
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               has(`clusters`, ``, ``),
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": has(`name weight`, ``, ``),
 

@@ -40,15 +40,18 @@ var routeFields = table{
 	"envoy.config.route.v3.QueryParameterMatcher": has(`name string_match present_match`, ``, ``),
 	"envoy.config.route.v3.RetryPolicy": has(
 		`retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate host_selection_retry_max_attempts
-		retriable_status_codes retry_back_off retriable_headers retriable_request_headers`, ``, ``),
-	"envoy.config.route.v3.RetryPolicy.RetryBackOff":       has(`base_interval max_interval`, ``, ``),
-	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate": has(`name`, `typed_config`, ``),
+		retriable_status_codes retry_back_off retriable_headers retriable_request_headers retry_priority`, ``, ``),
+	"envoy.config.route.v3.RetryPolicy.RetryPriority":                                 has(`name`, `typed_config`, ``),
+	"envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": has(`update_frequency`, ``, ``),
+	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                                  has(`base_interval max_interval`, ``, ``),
+	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                            has(`name`, `typed_config`, ``),
 	// There is no tracing to sample a mirrored request for.
 	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy": has(
 		`cluster runtime_fraction disable_shadow_host_suffix_append`, ``, `trace_sampled`),
 	"envoy.config.route.v3.RouteAction.HashPolicy":                      has(`header cookie connection_properties query_parameter terminal`, ``, ``),
 	"envoy.config.route.v3.RouteAction.HashPolicy.Header":               has(`header_name`, ``, ``),
-	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               has(`name ttl path`, ``, ``),
+	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               has(`name ttl path attributes`, ``, ``),
+	"envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute":      has(`name value`, ``, ``),
 	"envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": has(`source_ip`, ``, ``),
 	"envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter":       has(`name`, ``, ``),
 	"envoy.config.route.v3.RedirectAction": has(

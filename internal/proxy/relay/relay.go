@@ -182,7 +182,11 @@ func (r *Relay) open(ctx context.Context, c *stream.Conn, cfg *config.TCP, o *Op
 	if !ok {
 		return stream.Reason{Code: stream.NoCluster, Detail: "the cluster " + dest.Cluster.Name + " does not exist"}
 	}
-	o.up, err = h.DialTCP(ctx, c, &upstream.Tried{}, &o.facts)
+	tried := &upstream.Tried{}
+	if cfg.HashSource && c != nil {
+		tried.Hash, tried.HashSet = upstream.HashSource(c.Remote.Addr()), true
+	}
+	o.up, err = h.DialTCP(ctx, c, tried, &o.facts)
 	return err
 }
 

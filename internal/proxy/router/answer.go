@@ -77,8 +77,8 @@ func (c *call) responseHeaders() {
 	if c.dest != nil && c.route.ClusterOpsLast {
 		c.applyOps(&c.dest.ResponseHeaders, h)
 	}
-	if c.cookie != nil {
-		h.Add(stream.SetCookie, c.cookie)
+	for _, ck := range c.cookies {
+		h.Add(stream.SetCookie, ck)
 	}
 }
 

@@ -29,7 +29,7 @@ type call struct {
 	scratch  []byte
 	resp     stream.Response
 	trailers stream.Head
-	cookie   []byte // of a hash policy that issues one
+	cookies  [][]byte // of hash policies that issue them
 	// of the try under way
 	lease upstream.Lease
 	ex    stream.Exchange
@@ -91,7 +91,7 @@ func (c *call) Recycle() {
 	c.tried.Reset()
 	c.upload.reset()
 	c.trailers.Reset()
-	c.s, c.route, c.dest, c.cluster, c.ex, c.body, c.cookie, c.cut, c.shadows = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	c.s, c.route, c.dest, c.cluster, c.ex, c.body, c.cookies, c.cut, c.shadows = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	c.lease, c.src, c.policy, c.patience = upstream.Lease{}, format.Source{}, policy{}, patience{}
 	c.r.calls.Put(c)
 }

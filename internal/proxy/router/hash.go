@@ -2,25 +2,26 @@ package router
 
 import (
 	"bytes"
-	"encoding/hex"
+	"slices"
 	"strconv"
 
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/config"
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
+	"github.com/lateen-mesh/lateen/internal/proxy/upstream"
 )
 
 // hash computes the consistent-hash key of the route's policies (Envoy's
-// RouteAction.hash_policy): the parts that exist are combined in order.
-func (c *call) hash() error {
+// RouteAction.hash_policy): the parts that exist are combined in order. Keys are those
+// of Envoy, so that both data planes choose the same endpoints.
+func (c *call) hash() {
 	for i := range c.route.Forward.HashPolicy {
 		p := &c.route.Forward.HashPolicy[i]
-		v, ok := c.hashPart(p)
+		h, ok := c.hashPart(p)
 		if !ok {
 			continue
 		}
-		h := xxhash.Sum64(v)
 		if c.tried.HashSet {
 			h ^= c.tried.Hash<<1 | c.tried.Hash>>63
 		}
@@ -29,43 +30,65 @@ func (c *call) hash() error {
 			break
 		}
 	}
-	return nil
 }
 
-func (c *call) hashPart(p *config.HashPolicy) ([]byte, bool) {
+func (c *call) hashPart(p *config.HashPolicy) (uint64, bool) {
 	req := &c.s.Request
 	switch {
 	case p.Header != nil:
-		v := req.Get(*p.Header)
-		return v, v != nil
+		return hashHeader(req, *p.Header)
 	case p.Cookie != "":
-		if v, ok := cookieValue(req, p.Cookie); ok {
-			return v, true
+		v := cookieValue(req, p.Cookie)
+		if len(v) == 0 {
+			if p.CookieTTL == nil {
+				return 0, false
+			}
+			v = c.issueCookie(p)
 		}
-		if p.CookieTTL == nil {
-			return nil, false
-		}
-		return c.issueCookie(p), true
+		return xxhash.Sum64(v), true
 	case p.Query != "":
-		return queryValue(req.Path, p.Query)
+		v, ok := queryValue(req.Path, p.Query)
+		return xxhash.Sum64(v), ok
 	case p.SourceIP:
-		if c.s.Conn == nil {
-			return nil, false
-		}
-		c.scratch = c.s.Conn.Remote.Addr().AppendTo(c.scratch[:0])
-		return c.scratch, true
+		a := c.s.ClientAddr()
+		return upstream.HashSource(a.Addr()), a.IsValid()
 	}
-	return nil, false
+	return 0, false
 }
 
-// issueCookie makes up a key and has the answer carry it.
-func (c *call) issueCookie(p *config.HashPolicy) []byte {
-	var raw [8]byte
-	n := c.r.o.Rand()
-	for i := range raw {
-		raw[i] = byte(n >> (8 * i))
+// hashHeader hashes a field's value. Those of several lines are chained in their
+// order as bytes, so that the order in which they came does not matter.
+func hashHeader(req *stream.Request, name stream.Name) (uint64, bool) {
+	var first []byte
+	n := 0
+	for v := range req.Values(name) {
+		if n == 0 {
+			first = v
+		}
+		n++
 	}
-	value := []byte(hex.EncodeToString(raw[:]))
+	if n <= 1 {
+		return xxhash.Sum64(first), n == 1
+	}
+	values := slices.SortedFunc(req.Values(name), bytes.Compare)
+	sum := uint64(0)
+	for _, v := range values {
+		var d xxhash.Digest
+		d.ResetWithSeed(sum)
+		_, _ = d.Write(v) // a digest never fails
+		sum = d.Sum64()
+	}
+	return sum, true
+}
+
+// issueCookie makes up a key and has the answer carry it. Like Envoy's it depends on
+// the connection alone: requests that race on it get the same.
+func (c *call) issueCookie(p *config.HashPolicy) []byte {
+	var seed []byte
+	if conn := c.s.Conn; conn != nil {
+		seed = conn.Local.AppendTo(conn.Remote.AppendTo(seed))
+	}
+	value := strconv.AppendUint(nil, xxhash.Sum64(seed), 16)
 	ck := append([]byte(p.Cookie+"=\""), value...)
 	ck = append(ck, '"')
 	if s := int64(p.CookieTTL.Seconds()); s > 0 {
@@ -75,20 +98,24 @@ func (c *call) issueCookie(p *config.HashPolicy) []byte {
 	if p.CookiePath != "" {
 		ck = append(ck, "; Path="+p.CookiePath...)
 	}
-	c.cookie = append(ck, "; HttpOnly"...)
+	ck = append(ck, p.CookieMore...)
+	c.cookies = append(c.cookies, append(ck, "; HttpOnly"...))
 	return value
 }
 
-func cookieValue(req *stream.Request, name string) ([]byte, bool) {
+func cookieValue(req *stream.Request, name string) []byte {
 	for line := range req.Values(stream.Cookie) {
 		for part := range bytes.SplitSeq(line, []byte(";")) {
 			k, v, ok := bytes.Cut(bytes.TrimSpace(part), []byte("="))
 			if ok && string(k) == name {
-				return bytes.Trim(v, `"`), true
+				if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+					v = v[1 : len(v)-1]
+				}
+				return v
 			}
 		}
 	}
-	return nil, false
+	return nil
 }
 
 func queryValue(path []byte, name string) ([]byte, bool) {
@@ -96,6 +123,7 @@ func queryValue(path []byte, name string) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
+	query, _, _ = bytes.Cut(query, []byte("#"))
 	for part := range bytes.SplitSeq(query, []byte("&")) {
 		k, v, _ := bytes.Cut(part, []byte("="))
 		if string(k) == name {

@@ -44,9 +44,7 @@ func (c *call) prepare() error {
 	}
 	c.setTimeoutHeader()
 	c.requestHeaders()
-	if err := c.hash(); err != nil {
-		return err
-	}
+	c.hash()
 	c.rewriteHost()
 	c.rewritePath()
 	if req.ExpectContinue {
@@ -72,6 +70,7 @@ func (c *call) readLimits() {
 	c.policy = policyOf(fwd.Retry)
 	if fwd.Retry != nil {
 		c.limits.try, c.limits.tryIdle = fwd.Retry.PerTryTimeout, fwd.Retry.PerTryIdle
+		c.tried.PriorityEvery = fwd.Retry.PriorityEvery
 		if fwd.Retry.AvoidPrevious {
 			c.tried.Avoid = max(fwd.Retry.HostAttempts, 1)
 		}

@@ -28,8 +28,13 @@ type Tried struct {
 	// HashSet and Hash are the consistent-hash key.
 	HashSet bool
 	Hash    uint64
+	// PriorityEvery leaves the priorities of tried endpoints out after so many tries
+	// (previous_priorities); 0: never.
+	PriorityEvery int
 
 	hosts []*config.Endpoint
+	seen  uint64          // the priorities tried, as bits
+	skip  uint64          // those left out
 	req   balance.Request // here, since a picker's policy keeps it from the stack
 }
 
@@ -132,10 +137,15 @@ func (h *Handle) pick(v *view, t *Tried) *target {
 	if t.Avoid > 0 {
 		t.req.Tried, t.req.Attempts = t.hosts, t.Avoid
 	}
+	if n := len(t.hosts); t.PriorityEvery > 0 && n > 0 && n%t.PriorityEvery == 0 {
+		t.skip = t.seen
+	}
+	t.req.Skip = t.skip
 	b := v.picker.Pick(&t.req)
 	if b == nil {
 		return nil
 	}
+	t.seen |= 1 << min(b.Priority, 63)
 	tg, _ := b.Load.(*target)
 	return tg
 }
@@ -179,6 +189,9 @@ func (h *Handle) take(v *view, tg *target, s *stream.Stream, t *Tried, want *wis
 	lim, prio := &v.cfg.Breakers[t.Priority&1], t.Priority&1
 	h.mu.Lock()
 	u := &h.usage[prio]
+	if lim.RetryInterval > 0 {
+		h.recent[prio].add(h.m.o.Now(), lim.RetryInterval)
+	}
 	if u.requests >= lim.MaxRequests {
 		h.mu.Unlock()
 		return taken{}, h.overflow("max_requests", lim.MaxRequests)

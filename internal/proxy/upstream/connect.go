@@ -35,8 +35,9 @@ func (e *connectError) Unwrap() error { return e.err }
 
 // connect makes a connection to the target: socket, then TLS where its link asks
 // for it, both within the cluster's connect time-out. An error is a *connectError,
-// or the cause with which ctx was cancelled.
-func (h *Handle) connect(ctx context.Context, v *view, tg *target, want *wish) (rawio.Transport, *stream.TLS, error) {
+// or the cause with which ctx was cancelled. down is the client's connection that this
+// one alone is for; nil: many share it.
+func (h *Handle) connect(ctx context.Context, v *view, tg *target, want *wish, down *stream.Conn) (rawio.Transport, *stream.TLS, error) {
 	limit := v.cfg.ConnectTimeout
 	if limit <= 0 {
 		limit = connectDefault
@@ -47,6 +48,13 @@ func (h *Handle) connect(ctx context.Context, v *view, tg *target, want *wish) (
 		Remote: tg.endpoint.Addr, Local: sourceFor(v.cfg.SourceAddr, tg.endpoint.Addr.Addr()), KeepAlive: v.cfg.KeepAlive})
 	if err != nil {
 		return nil, nil, connectFailure(ctx, stream.ConnectFailure, err, limit)
+	}
+	if v.cfg.ProxyHeader > 0 {
+		if err := writeProxyHeader(t, v.cfg.ProxyHeader, down); err != nil {
+			// The header's error counts; closing a broken socket can add nothing.
+			_ = t.Close()
+			return nil, nil, connectFailure(ctx, stream.ConnectFailure, err, limit)
+		}
 	}
 	if tg.link.tls == nil {
 		return t, nil, nil

@@ -29,6 +29,7 @@ type Handle struct {
 	mu      sync.Mutex
 	hosts   map[netip.AddrPort]*host // guarded by mu
 	usage   [2]usage                 // guarded by mu: by priority
+	recent  [2]recent                // guarded by mu: by priority, where a retry budget has an interval
 	waiters []*waiter                // guarded by mu: first come, first served
 	closed  bool                     // guarded by mu: the manager was closed
 	filling bool                     // guarded by mu: a view is being made over hosts

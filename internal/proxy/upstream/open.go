@@ -17,7 +17,7 @@ var errAtOnce = errors.New("the endpoint closed the connection at once")
 // choice yet: its caller has it.
 func (h *Handle) open(ctx context.Context, v *view, tg *target, p *pool, priority uint8) (*conn, error) {
 	start := h.m.o.Now()
-	t, facts, err := h.connect(ctx, v, tg, &p.wish)
+	t, facts, err := h.connect(ctx, v, tg, &p.wish, nil)
 	x := p.host
 	if err != nil {
 		h.countFailure(x, err)

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,9 @@ func (h *Handle) observe(x *host, o Outcome) {
 	} else if local {
 		status = 503
 	}
+	if errs := v.cfg.OutlierErrors; len(errs) > 0 && !local {
+		status = matchedStatus(errs, status)
+	}
 	switch {
 	case status < 500:
 		c.failures.Store(0)
@@ -72,6 +76,16 @@ func localOrigin(o Outcome) (local bool, status int) {
 		return true, 0
 	}
 	return false, 0
+}
+
+// matchedStatus is what an answer counts as where a list says which are errors: as it
+// is if it is a server's error of the list, as 500 if it is another one of it, and
+// else as a success.
+func matchedStatus(errs []int, status int) int {
+	if _, listed := slices.BinarySearch(errs, status); !listed {
+		return 200
+	}
+	return max(status, 500)
 }
 
 // strike counts a failure and ejects the endpoint at the threshold.

@@ -23,8 +23,8 @@ func (h *Handle) StartRetry(priority uint8) bool {
 	u := &h.usage[priority&1]
 	limit := b.MaxRetries
 	switch {
-	case b.RetryBudget > 0:
-		limit = share(b.RetryBudget, u, b.RetryFloor)
+	case b.HasBudget:
+		limit = max(b.RetryFloor, uint32(b.RetryBudget/100*float64(h.considered(b, u, priority))))
 	case limit == math.MaxUint32 && !h.m.o.UnlimitedRetries:
 		limit = share(budgetPercent, u, budgetFloor)
 	}

@@ -45,7 +45,7 @@ func (h *Handle) DialTCP(ctx context.Context, c *stream.Conn, t *Tried, up *stre
 	if err := h.enterTCP(v, tg.host); err != nil {
 		return nil, err
 	}
-	tr, facts, err := h.connect(ctx, v, tg, &wish{})
+	tr, facts, err := h.connect(ctx, v, tg, &wish{}, c)
 	if err != nil {
 		h.countFailure(tg.host, err)
 		h.leaveTCP(tg.host)

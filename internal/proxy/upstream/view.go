@@ -157,7 +157,7 @@ func (v *view) fill(find func(netip.AddrPort) *host, now time.Time) error {
 				v.targets = append(v.targets, t)
 				hosts = append(hosts, balance.Host{
 					Endpoint: ep, Priority: loc.Priority, Load: t, Ejected: t.host.out.ejected.Load(),
-					Warmth: v.warmth(t.host, now),
+					Warmth: v.warmth(t.host, now), Place: i, PlaceWeight: loc.Weight,
 				})
 			}
 		}

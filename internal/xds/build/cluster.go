@@ -29,8 +29,7 @@ func (b *builder) cluster(c *ir.Cluster) *clusterv3.Cluster {
 		Name:            c.Key.String(),
 		AltStatName:     c.Key.String() + ";",
 		ConnectTimeout:  durationpb.New(c.Pool.ConnectTimeout),
-		CircuitBreakers: breakers(&c.Pool),
-		LbPolicy:        balancer(c),
+		CircuitBreakers: breakers(c),
 		Metadata:        clusterMetadata(c),
 	}
 	if c.Pool.ConnectTimeout == 0 {
@@ -39,12 +38,14 @@ func (b *builder) cluster(c *ir.Cluster) *clusterv3.Cluster {
 	b.discovery(out, c)
 	b.protocol(out, c)
 	b.transport(out, c)
+	tellClient(out, c.Proxy)
 	if o := c.Outlier; o != nil {
 		out.OutlierDetection = outlierDetection(o)
 		if o.MinHealthPercent > 0 {
 			out.CommonLbConfig = panicAt(float64(o.MinHealthPercent))
 		}
 	}
+	balancer(out, c)
 	if k := c.Pool.KeepAlive; k != nil {
 		out.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
 			KeepaliveProbes:   limit(k.Probes),
@@ -84,20 +85,9 @@ func panicAt(percent float64) *clusterv3.Cluster_CommonLbConfig {
 	return &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: percent}}
 }
 
-func balancer(c *ir.Cluster) clusterv3.Cluster_LbPolicy {
-	switch {
-	case c.Discovery == ir.ByAddress:
-		return clusterv3.Cluster_CLUSTER_PROVIDED
-	case c.Balance == ir.LeastRequest:
-		return clusterv3.Cluster_LEAST_REQUEST
-	case c.Balance == ir.Random:
-		return clusterv3.Cluster_RANDOM
-	}
-	return clusterv3.Cluster_ROUND_ROBIN
-}
-
 // breakers are limits; where none is set, Envoy's own defaults are lifted.
-func breakers(p *ir.Pool) *clusterv3.CircuitBreakers {
+func breakers(c *ir.Cluster) *clusterv3.CircuitBreakers {
+	p := &c.Pool
 	or := func(n uint32) *wrapperspb.UInt32Value {
 		if n == 0 {
 			n = math.MaxUint32
@@ -106,6 +96,7 @@ func breakers(p *ir.Pool) *clusterv3.CircuitBreakers {
 	}
 	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
 		MaxConnections: or(p.MaxConnections), MaxPendingRequests: or(p.MaxPending), MaxRequests: or(p.MaxRequests), MaxRetries: or(p.MaxRetries),
+		RetryBudget: retryBudget(c.Budget),
 	}}}
 }
 

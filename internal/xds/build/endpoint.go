@@ -1,6 +1,8 @@
 package build
 
 import (
+	"cmp"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -19,7 +21,7 @@ func Endpoints(a ir.Assignment) (Resource, error) {
 		l := &a.Localities[i]
 		group := &endpointv3.LocalityLbEndpoints{
 			Locality:            &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.Subzone},
-			LoadBalancingWeight: wrapperspb.UInt32(uint32(len(l.Endpoints))),
+			LoadBalancingWeight: wrapperspb.UInt32(cmp.Or(l.Weight, uint32(len(l.Endpoints)))),
 			Priority:            l.Priority,
 		}
 		for j := range l.Endpoints {

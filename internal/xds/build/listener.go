@@ -140,7 +140,7 @@ func (b *builder) chainOf(filters ...*listenerv3.Filter) *listenerv3.FilterChain
 
 // relayChain relays the connections of a chain.
 func (b *builder) relayChain(c *ir.Chain) *listenerv3.FilterChain {
-	out := b.chainOf(b.relay(c.Label, c.To)...)
+	out := b.chainOf(b.relayAs(c)...)
 	out.FilterChainMatch = chainMatch(c)
 	out.Metadata = ruleMetadata(c.Rule.Ref, "")
 	return out

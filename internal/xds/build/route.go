@@ -74,6 +74,7 @@ func forward(r *ir.Route) *routev3.RouteAction {
 	out := &routev3.RouteAction{
 		Timeout:     durationpb.New(r.Timeout),
 		RetryPolicy: retryPolicy(r.Retry),
+		HashPolicy:  hashPolicies(r.Hash),
 		//nolint:staticcheck // Istio sends it; it switches the limit by grpc-timeout off
 		MaxGrpcTimeout: durationpb.New(r.Timeout),
 	}

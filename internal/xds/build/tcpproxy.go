@@ -3,15 +3,25 @@ package build
 import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
 )
 
-// relay are the network filters that relay connections to clusters. There is no
-// idle time-out: a silent connection is not a dead one.
+// relay are the network filters that relay connections to clusters.
 func (b *builder) relay(label string, to []ir.WeightedCluster) []*listenerv3.Filter {
-	m := &tcpproxyv3.TcpProxy{StatPrefix: label, AccessLog: accessLogs(), IdleTimeout: durationpb.New(0)}
+	return b.relayAs(&ir.Chain{Label: label, To: to})
+}
+
+// relayAs relays as a chain says. There is no idle time-out where it has none: a
+// silent connection is not a dead one.
+func (b *builder) relayAs(c *ir.Chain) []*listenerv3.Filter {
+	to := c.To
+	m := &tcpproxyv3.TcpProxy{StatPrefix: c.Label, AccessLog: accessLogs(), IdleTimeout: durationpb.New(c.Idle)}
+	if c.HashSource {
+		m.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
+	}
 	if len(to) == 1 {
 		m.ClusterSpecifier = &tcpproxyv3.TcpProxy_Cluster{Cluster: to[0].Cluster.String()}
 	} else {

@@ -22,10 +22,11 @@ const passthroughIdle = 300 * time.Second
 // and needs no options.
 func (b *builder) protocol(out *clusterv3.Cluster, c *ir.Cluster) {
 	common := connectionLimits(c)
-	if common == nil && c.Speaks == ir.HTTP1Only {
+	errors := outlierErrors(c.Outlier)
+	if common == nil && errors == nil && c.Speaks == ir.HTTP1Only {
 		return
 	}
-	opts := &upstreamhttpv3.HttpProtocolOptions{CommonHttpProtocolOptions: common}
+	opts := &upstreamhttpv3.HttpProtocolOptions{CommonHttpProtocolOptions: common, OutlierDetection: errors}
 	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{}
 	switch c.Speaks {
 	case ir.AsClient:
