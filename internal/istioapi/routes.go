@@ -1,6 +1,7 @@
 package istioapi
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 
@@ -16,7 +17,7 @@ func (r *reader) virtualService(o *api.Object, meta mesh.Meta, vs *networking.Vi
 	set := mesh.RouteSet{Meta: meta, Namespace: ns, Name: o.Meta.Name, ExportTo: vs.ExportTo}
 	spec := meta.Origin.At("spec")
 	if len(vs.Hosts) == 0 {
-		r.say(spec.At("hosts"), verdict.NotActedOn, "a VirtualService without hosts acts as a delegate only, and delegates are not acted on yet")
+		r.delegate(&set, vs)
 		return
 	}
 	set.Hosts = r.hosts(spec.At("hosts"), vs.Hosts, ns)
@@ -36,6 +37,28 @@ func (r *reader) virtualService(o *api.Object, meta mesh.Meta, vs *networking.Vi
 		set.TCP = append(set.TCP, c.tcpRule(spec.At(index("tcp", i)), in))
 	}
 	r.cfg.Routes = append(r.cfg.Routes, set)
+}
+
+// delegate reads a VirtualService without hosts: others delegate to its HTTP rules.
+func (r *reader) delegate(set *mesh.RouteSet, vs *networking.VirtualService) {
+	spec := set.Origin.At("spec")
+	for _, f := range []struct {
+		name string
+		n    int
+	}{{"gateways", len(vs.Gateways)}, {"tls", len(vs.Tls)}, {"tcp", len(vs.Tcp)}} {
+		if f.n > 0 {
+			r.say(spec.At(f.name), verdict.Invalid, "a VirtualService without hosts is for others to delegate to: only its http rules act")
+		}
+	}
+	c := &ruleReader{reader: r, namespace: set.Namespace}
+	for i, in := range vs.Http {
+		rule := c.httpRule(spec.At(index("http", i)), in)
+		if rule.Delegate != nil {
+			c.invalid(&rule.Invalid, rule.Origin.At("delegate"), verdict.Invalid, "a VirtualService that is delegated to cannot delegate further")
+		}
+		set.HTTP = append(set.HTTP, rule)
+	}
+	r.cfg.Routes = append(r.cfg.Routes, *set)
 }
 
 // ruleReader reads the rules of one VirtualService.
@@ -59,7 +82,7 @@ func (c *ruleReader) invalid(reason *string, at verdict.Origin, code verdict.Cod
 }
 
 func (c *ruleReader) httpRule(at verdict.Origin, in *networking.HTTPRoute) mesh.HTTPRule {
-	out := mesh.HTTPRule{Origin: at, Name: in.Name, Timeout: in.Timeout.AsDuration()}
+	out := mesh.HTTPRule{Origin: at, Name: in.Name, Timeout: in.Timeout.AsDuration(), TimeoutSet: in.Timeout != nil}
 	for i, m := range in.Match {
 		out.Matches = append(out.Matches, c.httpMatch(at.At(index("match", i)), m))
 	}
@@ -85,7 +108,7 @@ func (c *ruleReader) actions(out *mesh.HTTPRule, in *networking.HTTPRoute) {
 	at, n := out.Origin, 0
 	if in.Delegate != nil {
 		n++
-		c.invalid(&out.Invalid, at.At("delegate"), verdict.Unsupported, "delegates are not supported yet")
+		out.Delegate = &mesh.Delegate{Namespace: cmp.Or(in.Delegate.Namespace, c.namespace), Name: in.Delegate.Name}
 	}
 	if in.Redirect != nil {
 		n++
@@ -101,7 +124,7 @@ func (c *ruleReader) actions(out *mesh.HTTPRule, in *networking.HTTPRoute) {
 	}
 	switch {
 	case n == 0:
-		c.invalid(&out.Invalid, at, verdict.Invalid, "the rule needs one of route, redirect and directResponse")
+		c.invalid(&out.Invalid, at, verdict.Invalid, "the rule needs one of route, redirect, directResponse and delegate")
 	case n > 1:
 		c.invalid(&out.Invalid, at, verdict.Invalid, "the rule has more than one of route, redirect, directResponse and delegate")
 	}

@@ -74,7 +74,8 @@ func (PrivateBytes) MarshalText() ([]byte, error) { return []byte("[private]"), 
 type RouteSet struct {
 	Meta
 	Namespace, Name string
-	// Hosts are fully qualified, or wildcards "*.suffix" and "*".
+	// Hosts are fully qualified, or wildcards "*.suffix" and "*". A set without hosts
+	// acts where others delegate to it.
 	Hosts []string
 	// Gateways names where the rules act: "namespace/name", or "mesh" for sidecars.
 	Gateways []string
@@ -98,18 +99,21 @@ type HTTPRule struct {
 	Matches []HTTPMatch // any of them; empty matches everything
 	Invalid string
 
-	// Exactly one of these acts, unless Invalid is set.
+	// Exactly one of these acts, unless Invalid is set. Delegate is for Build alone: a
+	// snapshot's rules that act have none.
+	Delegate     *Delegate
 	Destinations []Destination
 	Redirect     *Redirect
 	Direct       *DirectResponse
 
-	Rewrite  *Rewrite
-	Timeout  time.Duration // 0: none, Istio's default
-	Retries  *Retries      // nil: Istio's default policy
-	Fault    *Fault
-	Mirrors  []Mirror
-	Request  HeaderOps
-	Response HeaderOps
+	Rewrite    *Rewrite
+	Timeout    time.Duration // 0: none, Istio's default
+	TimeoutSet bool          // Timeout is written, if only as 0
+	Retries    *Retries      // nil: Istio's default policy
+	Fault      *Fault
+	Mirrors    []Mirror
+	Request    HeaderOps
+	Response   HeaderOps
 }
 
 // HTTPMatch holds conditions that must all be met.

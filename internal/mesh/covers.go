@@ -17,36 +17,45 @@ func coveredWithin(v *verdicts, r *RouteSet) {
 			return
 		}
 		var said []verdict.Status
-		whole := ""
+		var whole *HTTPMatch
 		for k := range rule.Matches {
 			earlier := coveredBy(r.HTTP[:j], &rule.Matches[k])
-			if earlier == "" {
+			if earlier == nil {
 				continue
 			}
 			whole = earlier
 			said = append(said, verdict.Status{
-				Origin: rule.Matches[k].Origin, Code: verdict.Shadowed, By: r.Origin.Ref,
-				Message: earlier + " takes every request of this match",
+				Origin: rule.Matches[k].Origin, Code: verdict.Shadowed, By: earlier.Origin.Ref,
+				Message: within(rule.Origin, earlier.Origin) + " takes every request of this match",
 			})
 		}
 		if len(said) > 0 && len(said) == len(rule.Matches) {
-			v.by(rule.Origin, verdict.Shadowed, r.Origin.Ref, "nothing is left to the rule: %s takes every request that it would", whole)
+			v.by(rule.Origin, verdict.Shadowed, whole.Origin.Ref, "nothing is left to the rule: %s takes every request that it would", within(rule.Origin, whole.Origin))
 			continue
 		}
 		v.list = append(v.list, said...)
 	}
 }
 
-// coveredBy gives the path of an earlier match that takes every request that m takes.
-func coveredBy(earlier []HTTPRule, m *HTTPMatch) string {
+// within names a place for readers of a verdict on at: by its path, and by its object
+// where that is another one.
+func within(at, o verdict.Origin) string {
+	if o.Ref == at.Ref {
+		return o.Path
+	}
+	return o.String()
+}
+
+// coveredBy gives an earlier match that takes every request that m takes.
+func coveredBy(earlier []HTTPRule, m *HTTPMatch) *HTTPMatch {
 	for i := range earlier {
 		for k := range earlier[i].Matches {
 			if a := &earlier[i].Matches[k]; a.covers(m) {
-				return a.Origin.Path
+				return a
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // covers reports whether every request that b takes is one that m takes. It may say

@@ -58,7 +58,7 @@ func shadowedWithin(v *verdicts, r *RouteSet) {
 			continue
 		}
 		for j := i + 1; j < len(r.HTTP); j++ {
-			v.by(r.HTTP[j].Origin, verdict.Shadowed, r.Origin.Ref, "%s takes every request", r.HTTP[i].Origin.Path)
+			v.by(r.HTTP[j].Origin, verdict.Shadowed, r.HTTP[i].Origin.Ref, "%s takes every request", within(r.HTTP[j].Origin, r.HTTP[i].Origin))
 		}
 		return
 	}
@@ -66,6 +66,7 @@ func shadowedWithin(v *verdicts, r *RouteSet) {
 
 func shadowedAcross(v *verdicts, sets []*RouteSet, where string) {
 	seen := map[string]*HTTPRule{} // by conditions; "" for the rule without
+	owner := map[string]*RouteSet{}
 	for _, r := range sets {
 		if r.Ranked {
 			continue // its rules are not taken in the order of age
@@ -78,11 +79,11 @@ func shadowedAcross(v *verdicts, sets []*RouteSet, where string) {
 				key = key[strings.LastIndex(key, "#"):]
 			}
 			first := seen[key]
-			if first != nil && first.Origin.Ref != r.Origin.Ref {
+			if first != nil && owner[key] != r {
 				v.by(rule.Origin, verdict.Shadowed, first.Origin.Ref, "%s is older and has the same conditions for %s", first.Origin, where)
 			}
 			if first == nil {
-				seen[key] = rule
+				seen[key], owner[key] = rule, r
 			}
 			if key == "" {
 				break // what follows in this set has its verdict already

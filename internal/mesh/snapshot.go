@@ -63,7 +63,7 @@ func Build(cfg Config, in Inputs) (*Snapshot, []verdict.Status) {
 		v.say(cfg.Settings.Origin.At("trustDomain"), verdict.Waiting, "the trust domain is %s until the control plane starts again", s.trustDomain)
 	}
 	s.buildHosts(&v, cfg.Services, in.VIPs)
-	s.routes = newRouteIndex(cfg.Routes)
+	s.routes = newRouteIndex(delegated(&v, cfg.Routes, cfg.Settings.RouteExportTo))
 	s.policies = newPolicyIndex(&v, cfg.Policies, cfg.Settings.PolicyExportTo)
 	s.mtls = newMTLSIndex(&v, cfg.MTLS, s.rootNamespace)
 	s.gateways = pointers(cfg.Gateways)

@@ -16,6 +16,9 @@ func (c *checker) httpRoute(path string, r *networking.HTTPRoute, delegate bool)
 	c.httpAction(path, r, delegate)
 	for i, m := range r.Match {
 		c.httpMatch(at(path+".match", i), m)
+		if delegate || r.Delegate != nil {
+			c.joinable(at(path+".match", i), m)
+		}
 	}
 	var weights []int32
 	for i, d := range r.Route {
@@ -116,6 +119,28 @@ func (c *checker) httpMatch(path string, m *networking.HTTPMatchRequest) {
 		c.fail(path+".statPrefix", "%q must not contain spaces", m.StatPrefix)
 	}
 	c.matchSource(path, m.Port, m.SourceLabels, m.Gateways, m.SourceNamespace)
+}
+
+// joinable checks a match that is joined with another one by delegation: nobody can
+// tell whether a regular expression lies within another comparison.
+func (c *checker) joinable(path string, m *networking.HTTPMatchRequest) {
+	check := func(path string, s *networking.StringMatch) {
+		if s.GetRegex() != "" {
+			c.fail(path+".regex", "regular expressions cannot be used around delegation; use exact or prefix")
+		}
+	}
+	check(path+".uri", m.Uri)
+	check(path+".scheme", m.Scheme)
+	check(path+".method", m.Method)
+	check(path+".authority", m.Authority)
+	for _, named := range []struct {
+		name string
+		all  map[string]*networking.StringMatch
+	}{{"headers", m.Headers}, {"withoutHeaders", m.WithoutHeaders}, {"queryParams", m.QueryParams}} {
+		for _, k := range slices.Sorted(maps.Keys(named.all)) {
+			check(key(path+"."+named.name, k), named.all[k])
+		}
+	}
 }
 
 func (c *checker) stringMatch(path string, m *networking.StringMatch) {
