@@ -3,6 +3,7 @@ package ir
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,6 +36,9 @@ func filled(t reflect.Type, n int) reflect.Value {
 		return v
 	case reflect.TypeFor[netip.AddrPort]():
 		v.Set(reflect.ValueOf(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), uint16(n))))
+		return v
+	case reflect.TypeFor[netip.Prefix]():
+		v.Set(reflect.ValueOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, 0}), 8+n)))
 		return v
 	case reflect.TypeFor[verdict.Origin]():
 		return v
@@ -70,7 +74,7 @@ func each(t *testing.T, root reflect.Value, path string, f func(path string, roo
 	t.Helper()
 	var walk func(v reflect.Value, path string)
 	walk = func(v reflect.Value, path string) {
-		leaf := v.Type() == reflect.TypeFor[netip.Addr]() || v.Type() == reflect.TypeFor[netip.AddrPort]()
+		leaf := slices.Contains([]reflect.Type{reflect.TypeFor[netip.Addr](), reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]()}, v.Type())
 		switch {
 		case v.Type() == reflect.TypeFor[verdict.Origin]():
 		case leaf:
