@@ -99,6 +99,7 @@ type HTTP struct {
 	// internal headers of clients are removed.
 	UseRemoteAddress  bool
 	XFFTrustedHops    int
+	ForwardedPort     bool // append_x_forwarded_port
 	ClientCert        ClientCertMode
 	ClientCertSubject bool
 	ClientCertDNS     bool

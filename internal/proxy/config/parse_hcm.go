@@ -19,6 +19,7 @@ func (p *parser) http(s *scope, dir stream.Direction, m *hcmv3.HttpConnectionMan
 		ServerName:        m.GetServerName(),
 		UseRemoteAddress:  m.GetUseRemoteAddress().GetValue(),
 		XFFTrustedHops:    int(m.GetXffNumTrustedHops()),
+		ForwardedPort:     m.GetAppendXForwardedPort(),
 		GenerateRequestID: boolOr(m.GetGenerateRequestId(), true),
 		PreserveRequestID: m.GetPreserveExternalRequestId(),
 		NormalizePath:     m.GetNormalizePath().GetValue(),

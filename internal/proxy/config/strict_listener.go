@@ -53,7 +53,7 @@ var httpFields = table{
 		server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout
 		drain_timeout access_log use_remote_address xff_num_trusted_hops generate_request_id preserve_external_request_id
 		forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path
-		merge_slashes path_with_escaped_slashes_action strip_any_host_port`,
+		merge_slashes path_with_escaped_slashes_action strip_any_host_port append_x_forwarded_port`,
 		`tracing request_id_extension`,
 		`delayed_close_timeout stream_error_on_invalid_http_message record_route_resolution_stats`),
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails": has(

@@ -3,6 +3,7 @@ package hcm
 import (
 	"encoding/hex"
 	"net/netip"
+	"strconv"
 
 	"github.com/lateen-mesh/lateen/internal/proxy/stream"
 )
@@ -27,6 +28,7 @@ var internal = []stream.Name{
 var (
 	reasonName      = stream.N(ReasonHeader)
 	externalAddress = stream.N("x-envoy-external-address")
+	forwardedPort   = stream.N("x-forwarded-port")
 )
 
 // prepare edits the request's fields before it is routed.
@@ -45,6 +47,10 @@ func (h *handler) prepare(r *stream.Request) {
 		r.Set(stream.ForwardedProto, h.scheme)
 	} else if !r.Has(stream.ForwardedProto) {
 		r.Add(stream.ForwardedProto, h.scheme)
+	}
+	if h.cfg.ForwardedPort && h.cfg.UseRemoteAddress && (h.cfg.XFFTrustedHops == 0 || !r.Has(forwardedPort)) {
+		var port [5]byte
+		r.Set(forwardedPort, strconv.AppendUint(port[:0], uint64(h.conn.Local.Port()), 10))
 	}
 	h.clientCert(r)
 	if h.cfg.GenerateRequestID {
