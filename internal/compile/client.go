@@ -40,6 +40,12 @@ func (c client) Label(key string) string {
 	return c.v.node.Labels[key]
 }
 
+// hostHeaders is what the client tells of the headers that it adds.
+func (c client) hostHeaders() hostHeaders {
+	c.v.ask(itsHeaders, "")
+	return c.v.node.hostHeaders()
+}
+
 // Place is where the client is.
 func (c client) Place() caller {
 	c.v.ask(itsPlace, "")
@@ -64,6 +70,8 @@ func (v *View) factOf(a about, name string) uint64 {
 		return truth(n.redirected())
 	case itsLabel:
 		return sum.Of(n.Labels[name])
+	case itsHeaders:
+		return sum.Of(n.hostHeaders())
 	case itsPlace:
 		p := v.place()
 		return sum.Of([]string{p.locality.Region, p.locality.Zone, p.locality.Subzone, p.node})

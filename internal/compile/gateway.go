@@ -149,6 +149,7 @@ func (c *assembler) gatewayVirtualHost(host string, port uint16, gh *gatewayHost
 	for _, b := range gh.sets {
 		out.Origins = append(out.Origins, b.set.Origin)
 	}
+	c.addHeaders(&out)
 	out.Routes = c.routes(gh.sets, port)
 	return out
 }

@@ -16,6 +16,7 @@ func (c *compiler) virtualHost(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
 		Domains: domains(h, c.client),
 		Origins: []verdict.Origin{h.Service.Origin},
 	}
+	c.addHeaders(&out)
 	sets := mesh.Governing(c.snap.Routes(c.client, h.Name), p.Number, h.Service.Namespace, c.client)
 	if len(sets) == 0 {
 		out.Routes = []ir.Route{c.defaultRoute(h, p)}
@@ -92,6 +93,12 @@ func uniqueDomains(t *PortTable) {
 // dialled (outbound policy ALLOW_ANY). Without redirection the client dialled the
 // proxy itself, and they are refused.
 func (c *assembler) others() ir.VirtualHost {
+	out := c.otherHosts()
+	c.addHeaders(&out)
+	return out
+}
+
+func (c *assembler) otherHosts() ir.VirtualHost {
 	if !c.out.Redirected {
 		return ir.VirtualHost{
 			Name:    "block_all",

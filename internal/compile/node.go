@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 )
 
 // Kind is the role of a proxy.
@@ -45,4 +46,9 @@ type Node struct {
 	// hosts that its workload calls, sorted; and what their rules lead to.
 	OnDemand bool
 	Scope    []string
+	// HTTP10, Headers and Topology are what the proxy tells of its own configuration, nil
+	// where it tells nothing: then the mesh's holds.
+	HTTP10   bool
+	Headers  *mesh.ProxyHeaders
+	Topology *mesh.Topology
 }

@@ -73,6 +73,7 @@ func newAssembler(v *View, parts Parts) *assembler {
 			Namespace:   v.node.Namespace,
 			TrustDomain: v.snap.TrustDomain(),
 			SocketMark:  v.node.SocketMark,
+			Requests:    requests(v.snap.Settings(), &v.node),
 		},
 	}
 	if parts != nil {

@@ -74,7 +74,7 @@ func (v *View) Standing(hosts []*mesh.Host) uint64 {
 		names[i] = h.Name
 	}
 	frame := v.Frame()
-	return sum.Join(sum.Of(names), sum.Of(frame), sum.Of(v.node.Kind), sum.Of(v.node.OnDemand), v.snap.Rev(mesh.TheSettings, ""))
+	return sum.Join(sum.Of(names), sum.Of(frame), sum.Of(v.node.Kind), sum.Of(v.node.OnDemand), sum.Of(v.node.hostHeaders()), v.snap.Rev(mesh.TheSettings, ""))
 }
 
 // join joins the parts of all hosts. See Standing for what it may look at.

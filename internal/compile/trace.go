@@ -35,6 +35,7 @@ const (
 	itsRole
 	itsInterception
 	itsPlace
+	itsHeaders
 	aboutMesh
 	remembered = aboutMesh + 1 + about(mesh.TheSettings) // name: a rule's key
 )

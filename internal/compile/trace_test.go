@@ -77,7 +77,7 @@ func TestHostsAskFewThings(t *testing.T) {
 	snap, _ := mesh.Build(cfg, in)
 	for _, h := range snap.AllHosts() {
 		v := compile.NewView(snap, benchNode(), nil)
-		for what, most := range map[compile.Contribution]int{compile.OfClusters: 1, compile.OfCalls: 2, compile.OfEndpoints: 1} {
+		for what, most := range map[compile.Contribution]int{compile.OfClusters: 1, compile.OfCalls: 3, compile.OfEndpoints: 1} {
 			_, steps := v.Part(h, what)
 			facts := 0
 			for _, s := range steps {
@@ -268,6 +268,6 @@ func randomClient(r *rand.Rand) compile.Node {
 	return compile.Node{
 		Kind: oneOf(r, compile.Sidecar, compile.Sidecar, compile.Router), Namespace: oneOf(r, "a", "b", "c"), DataPlane: oneOf(r, ir.Native, ir.Envoy),
 		Labels: oneOf(r, map[string]string{"app": "s1"}, map[string]string{"app": "s1", "version": "v1"}, map[string]string{"app": "s2"}),
-		IPs:    []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(4)), 1})}, Interception: oneOf(r, compile.Redirect, compile.Redirect, compile.None),
+		IPs:    []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(4)), 1})}, Headers: oneOf(r, nil, nil, &mesh.ProxyHeaders{ForwardedHost: true}), Interception: oneOf(r, compile.Redirect, compile.Redirect, compile.None),
 	}
 }

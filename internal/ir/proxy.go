@@ -23,7 +23,8 @@ type Proxy struct {
 	Redirected  bool
 	Namespace   string
 	TrustDomain string
-	SocketMark  uint32   // that the data plane sets on its own connections; 0: none
+	SocketMark  uint32 // that the data plane sets on its own connections; 0: none
+	Requests    Requests
 	Inbound     *Inbound // nil for gateways
 	// Outbound are the ports that a sidecar's workload calls, or that a gateway
 	// serves; sorted by port, then address.

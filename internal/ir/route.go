@@ -18,7 +18,10 @@ type VirtualHost struct {
 	Domains    []string // exact, "*.suffix" or "*"; ports in the authority are ignored
 	Routes     []Route  // the first match wins; none answers 404
 	RequireTLS bool     // redirect plain HTTP to HTTPS
-	Origins    []verdict.Origin
+	// NoAttemptCount leaves x-envoy-attempt-count out; ForwardedHost adds x-forwarded-host
+	// where a route rewrites the authority.
+	NoAttemptCount, ForwardedHost bool
+	Origins                       []verdict.Origin
 }
 
 // Route is one rule, with exactly one action: Clusters, Redirect or Direct.

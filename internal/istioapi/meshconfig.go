@@ -65,6 +65,9 @@ func (r *reader) settings(m *meshconfig.MeshConfig, at verdict.Origin) mesh.Sett
 		Pool:               r.pool(at.At("defaultTrafficPolicy.connectionPool"), m.GetDefaultTrafficPolicy().GetConnectionPool()),
 		Outlier:            r.outlier(at.At("defaultTrafficPolicy.outlierDetection"), m.GetDefaultTrafficPolicy().GetOutlierDetection()),
 		Locality:           locality(at.At("localityLbSetting"), m.GetLocalityLbSetting()),
+		HTTP10:             m.GetDefaultConfig().GetProxyMetadata()[http10] == "1",
+		Topology:           Topology(m.GetDefaultConfig().GetGatewayTopology()),
+		Headers:            ProxyHeaders(m.GetDefaultConfig().GetProxyHeaders()),
 		Paths:              r.paths(at.At("pathNormalization.normalization"), m.GetPathNormalization().GetNormalization()),
 	}
 }

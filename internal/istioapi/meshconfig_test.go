@@ -36,6 +36,18 @@ defaultHttpRetryPolicy: {attempts: 9, retryOn: "5xx,503"}
 defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 10}}, outlierDetection: {interval: 11s}}
 localityLbSetting: {enabled: false, failover: [{from: a, to: b}], failoverPriority: [x]}
 pathNormalization: {normalization: MERGE_SLASHES}
+defaultConfig:
+  gatewayTopology: {numTrustedProxies: 2, forwardClientCertDetails: SANITIZE, proxyProtocol: {}}
+  proxyHeaders:
+    forwardedClientCert: FORWARD_ONLY
+    setCurrentClientCertDetails: {subject: false, cert: true, dns: false, uri: false}
+    requestId: {disabled: true}
+    server: {disabled: true, value: x}
+    attemptCount: {disabled: true}
+    envoyDebugHeaders: {disabled: true}
+    preserveHttp1HeaderCase: true
+    xForwardedHost: {enabled: true}
+    xForwardedPort: {enabled: true}
 `
 
 func meshMap(text string) []*api.Object {
@@ -50,6 +62,7 @@ func meshMap(text string) []*api.Object {
 func TestSettings(t *testing.T) {
 	cfg, _ := Read(meshMap(everySetting))
 	at := verdict.Origin{Ref: verdict.Ref{Kind: "ConfigMap", Namespace: "istio-system", Name: "istio"}}
+	yes := true
 	want := mesh.Settings{
 		Origin: at, TrustDomain: "mesh.example", TrustDomainAliases: []string{"old.example"}, RootNamespace: "root",
 		Outbound: mesh.RegistryOnly, ServiceExportTo: []string{"."}, RouteExportTo: []string{"a", "*"}, PolicyExportTo: []string{"b"},
@@ -60,6 +73,13 @@ func TestSettings(t *testing.T) {
 		Outlier:  &mesh.Outlier{Origin: at.At("defaultTrafficPolicy.outlierDetection"), Interval: 11 * time.Second},
 		Locality: &mesh.LocalitySetting{Origin: at.At("localityLbSetting"), Disabled: true, Failover: []mesh.Failover{{From: "a", To: "b"}}, Priority: []string{"x"}},
 		Paths:    mesh.PathMergeSlashes,
+		Topology: mesh.Topology{TrustedProxies: 2, ClientCert: mesh.CertSanitize, ProxyProtocol: true},
+		Headers: mesh.ProxyHeaders{
+			ClientCert:  mesh.CertForwardOnly,
+			CertDetails: mesh.CertDetails{Subject: new(bool), Cert: &yes, DNS: new(bool), URI: new(bool)},
+			NoRequestID: true, NoServer: true, Server: "x", NoAttemptCount: true, NoDebug: true, PreserveCase: true,
+			ForwardedHost: true, ForwardedPort: true,
+		},
 	}
 	if diff := cmp.Diff(want, cfg.Settings); diff != "" {
 		t.Error(diff)
@@ -103,7 +123,7 @@ func TestMeshConfigVerdicts(t *testing.T) {
 		onMachine bool
 		want      []string
 	}{
-		{"defaultConfig: {concurrency: 2}", true, []string{"defaultConfig NotActedOn"}},
+		{"defaultConfig: {concurrency: 2}", true, []string{"defaultConfig.concurrency NotActedOn"}},
 		{"defaultConfig: {concurrency: 2, statsdUdpAddress: x}", false, []string{"defaultConfig.statsdUdpAddress NotActedOn"}},
 		{"ingressClass: x\nconnectTimeout: -1s", false, []string{"connectTimeout Invalid", "ingressClass NotActedOn"}},
 		{"outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}", false, []string{"outboundTrafficPolicy NotActedOn", "outboundTrafficPolicy.mode Unsupported"}},

@@ -48,6 +48,11 @@ type Settings struct {
 	Locality *LocalitySetting
 	// Paths is how paths are normalised before they are matched.
 	Paths PathNormalization
+	// HTTP10 has all proxies take HTTP/1.0; Headers says which headers they add. A proxy
+	// may tell otherwise of itself (defaultConfig).
+	HTTP10   bool
+	Headers  ProxyHeaders
+	Topology Topology
 }
 
 // OutboundPolicy says what becomes of calls to hosts that the mesh does not know.

@@ -35,6 +35,10 @@ func facts(n *corev3.Node) (node compile.Node, proxy string, err error) {
 		DataPlane:    ir.DataPlane(cmp.Or(text("LATEEN_DATA_PLANE"), string(ir.Envoy))),
 		Interception: compile.Interception(cmp.Or(text("INTERCEPTION_MODE"), string(compile.Redirect))),
 	}
+	if err := ownConfig(&node, f["PROXY_CONFIG"].GetStructValue()); err != nil {
+		return node, "", fmt.Errorf("the node %q: %w", n.GetId(), err)
+	}
+	node.HTTP10 = text("HTTP10") == "1"
 	if node.Kind != compile.Sidecar && node.Kind != compile.Router {
 		return node, "", fmt.Errorf("the node id %q is of type %q, want sidecar or router", n.GetId(), parts[0])
 	}

@@ -70,6 +70,9 @@ func (s *Settings) Node(environ []string, plane DataPlane) (*corev3.Node, error)
 	if a := values(annotations, forControlPlane); len(a) > 0 {
 		meta["ANNOTATIONS"] = a
 	}
+	if _, told := meta["PROXY_CONFIG"]; !told && len(s.told) > 0 {
+		meta["PROXY_CONFIG"] = s.told
+	}
 	if _, told := meta["ISTIO_VERSION"]; !told {
 		meta["ISTIO_VERSION"] = IstioVersion
 	}

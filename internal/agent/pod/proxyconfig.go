@@ -22,6 +22,8 @@ type ProxyConfig struct {
 	ProxyMetadata              map[string]string
 	StatusPort, ProxyAdminPort int // 0: not set
 	MeshID                     string
+	// Told are the fields that the control plane is told, as they were written.
+	Told map[string]any
 	// Ignored names the fields that were set and that nobody acts on.
 	Ignored []string
 }
@@ -74,6 +76,16 @@ func (c *ProxyConfig) set(name string, value json.RawMessage) error {
 		return duration(value, &c.DrainDuration)
 	case "terminationDrainDuration":
 		return duration(value, &c.TerminationDrainDuration)
+	}
+	if name == "proxyHeaders" || name == "gatewayTopology" {
+		var v any
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		if c.Told == nil {
+			c.Told = map[string]any{}
+		}
+		c.Told[name] = v
 	}
 	if !slices.Contains(elsewhere, name) {
 		c.Ignored = append(c.Ignored, name)

@@ -105,6 +105,7 @@ type Settings struct {
 	getenv   func(string) string
 	meshID   string
 	metadata map[string]string // proxyMetadata
+	told     map[string]any    // fields of PROXY_CONFIG for the control plane
 }
 
 // Drain says how a proxy ends.
@@ -137,7 +138,7 @@ func Read(getenv func(string) string, root string) (*Settings, error) {
 		ChangeDrain: orDefault(c.DrainDuration, defaultChange), Concurrency: c.Concurrency,
 		Drain:   Drain{Termination: orDefault(c.TerminationDrainDuration, defaultDrain)},
 		Probers: env("ISTIO_KUBE_APP_PROBERS"), Scrape: env("ISTIO_PROMETHEUS_ANNOTATIONS"), Ports: env("ISTIO_META_POD_PORTS"),
-		Ignored: c.Ignored, getenv: env, meshID: c.MeshID, metadata: c.ProxyMetadata,
+		Ignored: c.Ignored, getenv: env, meshID: c.MeshID, metadata: c.ProxyMetadata, told: c.Told,
 	}
 	s.Transparent = env("ISTIO_META_INTERCEPTION_MODE") == "TPROXY"
 	s.CA = cmp.Or(env("CA_ADDR"), s.Discovery)

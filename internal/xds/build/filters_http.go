@@ -27,7 +27,7 @@ func (b *builder) httpFilters(inbound bool) []*hcmv3.HttpFilter {
 	if b.native() {
 		out = append(out, httpStats())
 	}
-	return append(out, httpFilter("envoy.filters.http.router", typed(&routerv3.Router{})))
+	return append(out, httpFilter("envoy.filters.http.router", typed(&routerv3.Router{SuppressEnvoyHeaders: b.p.Requests.NoDebugHeaders})))
 }
 
 func grpcStats() *hcmv3.HttpFilter {

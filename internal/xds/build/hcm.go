@@ -10,12 +10,9 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// serverName is the value of the header "server" in responses, as in Istio.
-const serverName = "istio-envoy"
-
 // manager is what all connection managers have in common.
 func (b *builder) manager(statPrefix string, inbound bool) *hcmv3.HttpConnectionManager {
-	return &hcmv3.HttpConnectionManager{
+	out := &hcmv3.HttpConnectionManager{
 		StatPrefix:        statPrefix,
 		HttpFilters:       b.httpFilters(inbound),
 		AccessLog:         accessLogs(),
@@ -24,14 +21,14 @@ func (b *builder) manager(statPrefix string, inbound bool) *hcmv3.HttpConnection
 		Proxy_100Continue: true,
 		// WebSockets come over HTTP/2 too (RFC 8441), also from a proxy that upgrades
 		// requests between the two.
-		Http2ProtocolOptions:         &corev3.Http2ProtocolOptions{AllowConnect: true},
-		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		NormalizePath:                wrapperspb.Bool(true),
-		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{AllowConnect: true},
+		UpgradeConfigs:       []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		RequestIdExtension: &hcmv3.RequestIDExtension{TypedConfig: typed(&uuidv3.UuidRequestIdConfig{
 			UseRequestIdForTraceSampling: wrapperspb.Bool(true),
 		})},
 	}
+	b.requests(out)
+	return out
 }
 
 // outboundManager serves a sidecar's workload.
@@ -45,21 +42,18 @@ func (b *builder) outboundManager(statPrefix, table string) *hcmv3.HttpConnectio
 func (b *builder) inboundManager(statPrefix string, routes *routev3.RouteConfiguration) *hcmv3.HttpConnectionManager {
 	m := b.manager(statPrefix, true)
 	m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes}
-	m.ServerName = serverName
-	m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_APPEND_FORWARD
-	m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{
-		Subject: wrapperspb.Bool(true), Dns: true, Uri: true,
-	}
+	b.server(m)
+	b.clientCert(m)
 	return m
 }
 
 // edgeManager serves clients from outside: it trusts no header of theirs.
 func (b *builder) edgeManager(statPrefix, table string) *hcmv3.HttpConnectionManager {
 	m := b.outboundManager(statPrefix, table)
-	m.ServerName = serverName
-	m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{}
+	b.server(m)
+	m.HttpProtocolOptions = b.http1()
 	m.UseRemoteAddress = wrapperspb.Bool(true)
-	m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE_SET
+	b.edge(m)
 	m.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{
 		Subject: wrapperspb.Bool(true), Cert: true, Dns: true, Uri: true,
 	}

@@ -95,7 +95,7 @@ func (b *builder) inspect(l *listenerv3.Listener, ports []ir.InboundPort, mode i
 	if sniff {
 		l.ListenerFilters = append(l.ListenerFilters, httpInspector(noHTTP))
 	}
-	l.ListenerFiltersTimeout = durationpb.New(0)
+	l.ListenerFiltersTimeout = durationpb.New(b.p.Requests.DetectionTimeout)
 	l.ContinueOnListenerFiltersTimeout = true
 }
 
@@ -109,7 +109,8 @@ type chainKind struct {
 
 // chainKinds lists the chains for a protocol and a mode. What is TLS of the
 // application's own is told from mesh TLS by ALPN, and relayed.
-func chainKinds(app ir.App, mode ir.MTLS) []chainKind {
+func (b *builder) chainKinds(app ir.App, mode ir.MTLS) []chainKind {
+	plainHTTP := b.httpDetected()
 	switch {
 	case mode == ir.Strict && app == ir.Sniffed:
 		return []chainKind{{"tls", meshHTTP, true, true}, {"tls", nil, true, false}}
@@ -146,7 +147,7 @@ func (b *builder) portChains(p *ir.InboundPort) []*listenerv3.FilterChain {
 	key := ir.Key{Direction: ir.InboundTo, Port: p.Port}
 	prefix := "inbound_" + name + ";"
 	var out []*listenerv3.FilterChain
-	for _, k := range chainKinds(p.App, p.MTLS) {
+	for _, k := range b.chainKinds(p.App, p.MTLS) {
 		c := b.inboundChain(name, k, p.Port)
 		if k.http {
 			c.Filters = append(c.Filters, httpManager(b.inboundManager(prefix, b.inboundRoutes(key, p.Port, p.Services))))
@@ -162,7 +163,7 @@ func (b *builder) portChains(p *ir.InboundPort) []*listenerv3.FilterChain {
 func (b *builder) catchAll(mode ir.MTLS) []*listenerv3.FilterChain {
 	key := ir.Key{Direction: ir.InboundPassthrough}
 	var out []*listenerv3.FilterChain
-	for _, k := range chainKinds(ir.Sniffed, mode) {
+	for _, k := range b.chainKinds(ir.Sniffed, mode) {
 		name := "virtualInbound"
 		if k.http {
 			name = "virtualInbound-catchall-http"

@@ -9,6 +9,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -23,9 +24,6 @@ const (
 	inboundPort  = 15006
 	anyAddress   = "0.0.0.0"
 )
-
-// plainHTTP are the protocols that the HTTP inspector finds in plain text.
-var plainHTTP = []string{"http/1.1", "h2c"}
 
 // listeners adds all listeners of the proxy.
 func (b *builder) listeners() {
@@ -66,7 +64,7 @@ func newListener(addr string, port uint16, dir corev3.TrafficDirection) *listene
 // connections are handed over to it by virtualOutbound: it binds nothing.
 func (b *builder) outboundListener(l *ir.Listener) *listenerv3.Listener {
 	out := newListener(listenerAddress(l), l.Port, corev3.TrafficDirection_OUTBOUND)
-	out.ListenerFiltersTimeout = durationpb.New(0)
+	out.ListenerFiltersTimeout = durationpb.New(b.p.Requests.DetectionTimeout)
 	out.ContinueOnListenerFiltersTimeout = true
 	if b.p.Redirected {
 		out.BindToPort = wrapperspb.Bool(false)
@@ -127,7 +125,7 @@ func (b *builder) requestChains(prefix, table string, subnets []netip.Prefix) []
 		}
 		chain := b.chainOf(httpManager(b.outboundManager(prefix, table)))
 		chain.FilterChainMatch = &listenerv3.FilterChainMatch{
-			PrefixRanges: ranges(to), TransportProtocol: "raw_buffer", ApplicationProtocols: plainHTTP,
+			PrefixRanges: ranges(to), TransportProtocol: "raw_buffer", ApplicationProtocols: b.httpDetected(),
 		}
 		out = append(out, chain)
 	}
@@ -212,8 +210,11 @@ func (b *builder) gatewayListener(l *ir.Listener) *listenerv3.Listener {
 		inspect = inspect || c.TLS != nil || len(c.ServerNames) > 0
 		out.FilterChains = append(out.FilterChains, chain)
 	}
+	if b.p.Requests.ProxyProtocol {
+		out.ListenerFilters = append(out.ListenerFilters, proxyProtocol())
+	}
 	if inspect {
-		out.ListenerFilters = []*listenerv3.ListenerFilter{tlsInspector(nil)}
+		out.ListenerFilters = append(out.ListenerFilters, tlsInspector(nil))
 	}
 	return out
 }
@@ -238,6 +239,10 @@ func listenerFilter(name string, m proto.Message, off []uint16) *listenerv3.List
 
 func originalDst() *listenerv3.ListenerFilter {
 	return listenerFilter("envoy.filters.listener.original_dst", &originaldstv3.OriginalDst{}, nil)
+}
+
+func proxyProtocol() *listenerv3.ListenerFilter {
+	return listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocolv3.ProxyProtocol{}, nil)
 }
 
 func tlsInspector(off []uint16) *listenerv3.ListenerFilter {

@@ -28,12 +28,16 @@ func routeTable(t *ir.Table) *routev3.RouteConfiguration {
 }
 
 func virtualHost(h *ir.VirtualHost) *routev3.VirtualHost {
-	out := &routev3.VirtualHost{Name: h.Name, Domains: h.Domains, IncludeRequestAttemptCount: true}
+	out := &routev3.VirtualHost{Name: h.Name, Domains: h.Domains, IncludeRequestAttemptCount: !h.NoAttemptCount}
 	if h.RequireTLS {
 		out.RequireTls = routev3.VirtualHost_ALL
 	}
 	for i := range h.Routes {
-		out.Routes = append(out.Routes, route(&h.Routes[i]))
+		r := route(&h.Routes[i])
+		if to := r.GetRoute(); to != nil {
+			to.AppendXForwardedHost = h.ForwardedHost
+		}
+		out.Routes = append(out.Routes, r)
 	}
 	return out
 }

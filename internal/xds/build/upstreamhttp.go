@@ -23,7 +23,7 @@ const passthroughIdle = 300 * time.Second
 func (b *builder) protocol(out *clusterv3.Cluster, c *ir.Cluster) {
 	common := connectionLimits(c)
 	errors := outlierErrors(c.Outlier)
-	if common == nil && errors == nil && c.Speaks == ir.HTTP1Only {
+	if common == nil && errors == nil && c.Speaks == ir.HTTP1Only && (!b.p.Requests.PreserveCase || !c.App.HTTPish()) {
 		return
 	}
 	opts := &upstreamhttpv3.HttpProtocolOptions{CommonHttpProtocolOptions: common, OutlierDetection: errors}
@@ -32,13 +32,13 @@ func (b *builder) protocol(out *clusterv3.Cluster, c *ir.Cluster) {
 	case ir.AsClient:
 		opts.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 			UseDownstreamProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
-				HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: http2Options(&c.Pool),
+				HttpProtocolOptions: b.http1Upstream(), Http2ProtocolOptions: http2Options(&c.Pool),
 			},
 		}
 	case ir.HTTP2Only:
 		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options(&c.Pool)}
 	default:
-		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}}
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: b.http1Upstream()}
 	}
 	if explicit.ProtocolConfig != nil {
 		opts.UpstreamProtocolOptions = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit}
