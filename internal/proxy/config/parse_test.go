@@ -203,7 +203,10 @@ func TestCluster(t *testing.T) {
 	want := &Cluster{
 		Name: "outbound|9080|v1|reviews.default.svc.cluster.local", Type: ClusterEDS, EDSName: "service", Policy: LeastRequest,
 		ChoiceCount: 2, ActiveBias: 1, ConnectTimeout: 10 * time.Second, DNSRefresh: 5 * time.Second, PeerExchange: true,
-		Breakers:    [2]Breakers{{10, unlimited, unlimited, 2, 0, 0}, {1024, 1024, 1024, 3, 0, 0}},
+		Breakers: [2]Breakers{
+			{MaxConnections: 10, MaxPending: unlimited, MaxRequests: unlimited, MaxRetries: 2},
+			{MaxConnections: 1024, MaxPending: 1024, MaxRequests: 1024, MaxRetries: 3},
+		},
 		IdleTimeout: 300 * time.Second, MaxRequests: 3, Protocol: SpeakHTTP2, KeepAlive: &KeepAlive{Time: 60},
 		Outlier: &Outlier{
 			Consecutive5xx: 3, ConsecutiveGateway: 5, ConsecutiveLocal: 5, Enforce5xx: 100, EnforceLocal: 100,
@@ -237,7 +240,7 @@ func TestClusterDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Type != ClusterStatic || c.Policy != RoundRobin || c.ConnectTimeout != 5*time.Second || c.PanicThreshold != 50 ||
-		c.IdleTimeout != time.Hour || c.Breakers[0] != (Breakers{1024, 1024, 1024, 3, 0, 0}) || c.Protocol != SpeakHTTP11 {
+		c.IdleTimeout != time.Hour || c.Breakers[0] != (Breakers{MaxConnections: 1024, MaxPending: 1024, MaxRequests: 1024, MaxRetries: 3}) || c.Protocol != SpeakHTTP11 {
 		t.Errorf("got %+v", c)
 	}
 }

@@ -94,7 +94,7 @@ func TestNotSupported(t *testing.T) {
 		{"policy and type", "cluster", cluster(`"lb_policy": "CLUSTER_PROVIDED"`), "goes with type ORIGINAL_DST"},
 		{"typed sans", "cluster", cluster(`"transport_socket": {"name": "t", "typed_config": {"@type": "` + typePrefix + `envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": {"validation_context": {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": "a"}}]}}}}`), "validation_context.match_typed_subject_alt_names: is not supported"},
 		{"cipher", "cluster", cluster(`"transport_socket": {"name": "t", "typed_config": {"@type": "` + typePrefix + `envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": {"tls_params": {"cipher_suites": ["ROT13"]}}}}`), `cipher_suites[0]: "ROT13"`},
-		{"locality weights", "cluster", cluster(`"common_lb_config": {"locality_weighted_lb_config": {}}`), "common_lb_config.locality_weighted_lb_config: is not supported"},
+		{"zones", "cluster", cluster(`"common_lb_config": {"zone_aware_lb_config": {}}`), "common_lb_config.zone_aware_lb_config: is not supported"},
 		{"small window", "cluster", cluster(`"http2_protocol_options": {"initial_stream_window_size": 5}`), `http2_protocol_options.initial_stream_window_size: 5 is not in`},
 		{"small window in explicit options", "cluster", cluster(`"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {"@type": "` + typePrefix +
 			`envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": {"http2_protocol_options": {"initial_stream_window_size": 5}}}}`), `http2_protocol_options.initial_stream_window_size: 5 is not in`},

@@ -408,8 +408,13 @@ func TestRetryBudget(t *testing.T) {
 		if got := count(func(c *config.Cluster) { c.Breakers[0].MaxRetries = 1<<32 - 1 }, 100); got != budgetFloor {
 			t.Errorf("default budget: %d", got)
 		}
-		if got := count(func(c *config.Cluster) { c.Breakers[0].RetryBudget, c.Breakers[0].RetryFloor = 25, 4 }, 100); got != 4 {
+		if got := count(func(c *config.Cluster) {
+			c.Breakers[0].HasBudget, c.Breakers[0].RetryBudget, c.Breakers[0].RetryFloor = true, 25, 4
+		}, 100); got != 4 {
 			t.Errorf("budget: %d", got)
+		}
+		if got := count(func(c *config.Cluster) { c.Breakers[0].HasBudget = true }, 100); got != 0 {
+			t.Errorf("a budget of nothing: %d", got)
 		}
 	})
 }
