@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
+	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/sum"
 )
 
@@ -46,6 +47,22 @@ func (c client) hostHeaders() hostHeaders {
 	return c.v.node.hostHeaders()
 }
 
+// AsksNames reports whether the client's workload asks the mesh for names.
+func (c client) AsksNames() bool { return c.v.ask(itsNames, "") == 1 }
+
+// IPv6 reports whether the client's own address is of IPv6.
+func (c client) IPv6() bool { return c.v.ask(itsFamily, "") == 1 }
+
+// Scope is what bounds the client; nil: nothing. In a mesh where nothing is bounded,
+// as every revision of it says, it is no fact of the client.
+func (c client) Scope() *mesh.SidecarScope {
+	if !c.v.snap.Bounded() {
+		return nil
+	}
+	c.v.ask(itsScope, "")
+	return c.v.scope()
+}
+
 // Place is where the client is.
 func (c client) Place() caller {
 	c.v.ask(itsPlace, "")
@@ -72,6 +89,14 @@ func (v *View) factOf(a about, name string) uint64 {
 		return sum.Of(n.Labels[name])
 	case itsHeaders:
 		return sum.Of(n.hostHeaders())
+	case itsNames:
+		return truth(n.Names)
+	case itsFamily:
+		return truth(n.addr().Is6())
+	case itsScope:
+		if s := v.scope(); s != nil {
+			return sum.Of(s)
+		}
 	case itsPlace:
 		p := v.place()
 		return sum.Of([]string{p.locality.Region, p.locality.Zone, p.locality.Subzone, p.node})

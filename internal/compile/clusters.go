@@ -25,7 +25,11 @@ func (c *assembler) commonClusters() {
 // subsets, with their endpoints.
 func (c *compiler) clustersOf(h *mesh.Host) {
 	policy := c.snap.Policy(c.client, h)
+	scope := c.client.Scope()
 	for _, p := range h.Ports {
+		if !scope.Sees(h, p.Number) && seesAny(scope, h) {
+			continue // a host that is not seen at all is here because rules lead to it
+		}
 		c.cluster(h, p, policy, "", nil)
 		if policy == nil {
 			continue
@@ -43,7 +47,7 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 		Discovery: ir.ByAssignment,
 		App:       c.appCalled(p.Protocol),
 		Services:  []ir.ServiceRef{serviceRef(h, p)},
-		TLS:       c.callTLS(),
+		TLS:       c.callTLS(h),
 		SANs:      p.Identities,
 		Pool:      pool(traffic.Pool, c.snap.Settings()),
 		Budget:    retryBudget(traffic.Budget),
@@ -72,11 +76,12 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 	if c.client.Gateway() {
 		out.Discovery = ir.ByAssignment // its clients dial the gateway, not the endpoint
 	}
+	c.entry(&out, h, p, &traffic, labels)
 	if out.Discovery == ir.ByAddress && out.TLS == ir.AutoTLS {
 		out.TLS = c.allMeshTLS(h, p)
 	}
 	setting, _ := c.localities(h, &traffic)
-	out.Weighted = out.Discovery == ir.ByAssignment && !setting.Disabled && len(setting.Distribute) > 0
+	out.Weighted = (out.Discovery == ir.ByAssignment || out.Inline != nil) && !setting.Disabled && len(setting.Distribute) > 0
 	c.out.Clusters = append(c.out.Clusters, out)
 	if c.endpoints && out.Discovery == ir.ByAssignment {
 		placing := c.placing(h, &traffic)
@@ -85,8 +90,8 @@ func (c *compiler) cluster(h *mesh.Host, p *mesh.Port, policy *mesh.Policy, subs
 }
 
 // callTLS is how hosts are called where no policy says.
-func (c *compiler) callTLS() ir.CallTLS {
-	if c.snap.Settings().ManualMTLS {
+func (c *compiler) callTLS(h *mesh.Host) ir.CallTLS {
+	if e := h.Service.Entry; c.snap.Settings().ManualMTLS || e != nil && e.External {
 		return ir.PlainCall
 	}
 	return ir.AutoTLS
@@ -106,6 +111,35 @@ func (c *compiler) allMeshTLS(h *mesh.Host, p *mesh.Port) ir.CallTLS {
 	}
 	return ir.MeshTLS
 }
+
+// entry says how the endpoints of an entry are found. At a gateway there is no
+// address that the client dialled: one with resolution NONE has no endpoints there.
+func (c *compiler) entry(out *ir.Cluster, h *mesh.Host, p *mesh.Port, traffic *mesh.TrafficPolicy, labels map[string]string) {
+	e := h.Service.Entry
+	if e == nil {
+		return
+	}
+	out.External = e.External
+	if e.Resolution == registry.ByDialled && !c.client.Gateway() {
+		out.Discovery = ir.ByAddress
+	}
+	if !e.Resolution.ByDNS() {
+		return
+	}
+	out.Discovery = ir.ByNames
+	if e.Resolution == registry.OneName {
+		out.Discovery = ir.ByOneName
+	}
+	placing := c.placing(h, traffic)
+	a := c.assignment(h, p, &placing, out.Key, labels)
+	out.Inline, out.Refresh = &a, cmp.Or(c.snap.Settings().DNSRefresh, dnsRefresh)
+	if c.client.IPv6() {
+		out.Family = ir.IPv6
+	}
+}
+
+// dnsRefresh is Istio's default of MeshConfig.dnsRefreshRate.
+const dnsRefresh = 60 * time.Second
 
 func appOf(p registry.Protocol) ir.App {
 	switch {

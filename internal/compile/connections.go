@@ -62,7 +62,7 @@ func (c *assembler) open(list []ir.Listener) {
 func (c *compiler) chains(h *mesh.Host, p *mesh.Port) []ir.Chain {
 	at := bound{gateway: mesh.MeshGateway, port: p.Number, called: p.Number}
 	var out []ir.Chain
-	for _, set := range c.snap.Routes(c.client, h.Name) {
+	for _, set := range c.imported(h, p.Number) {
 		rules := set.TCP
 		if p.Protocol == registry.HTTPS || p.Protocol == registry.TLS {
 			rules = set.TLS

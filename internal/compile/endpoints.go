@@ -18,7 +18,7 @@ const clusterID = "Kubernetes"
 // cluster's entry in ir.Proxy.Assignments. ok is false where the cluster does not
 // exist.
 func Endpoints(snap *mesh.Snapshot, node Node, key ir.Key) (a ir.Assignment, ok bool) {
-	h, ok := snap.Host(key.Host)
+	h, ok := snap.HostFor(mesh.Caller{Namespace: node.Namespace}, key.Host)
 	if !ok || key.Direction != ir.OutboundTo {
 		return ir.Assignment{}, false
 	}
@@ -53,7 +53,7 @@ func (c *compiler) assignment(h *mesh.Host, p *mesh.Port, placing *placing, key 
 			out.Localities = append(out.Localities, ir.LocalityEndpoints{Region: l.Region, Zone: l.Zone, Subzone: l.Subzone, Priority: l.rank})
 		}
 		out.Localities[at].Endpoints = append(out.Localities[at].Endpoints, ir.Endpoint{
-			Addr: e.Addr, MeshTLS: c.takesMeshTLS(e), Label: workloadLabel(e.Workload),
+			Addr: e.Addr, Name: e.Name, Weight: e.Workload.Weight, MeshTLS: c.takesMeshTLS(e), Label: workloadLabel(e.Workload),
 		})
 	}
 	out.Localities = placing.distribute(out.Localities)
@@ -63,7 +63,7 @@ func (c *compiler) assignment(h *mesh.Host, p *mesh.Port, placing *placing, key 
 	})
 	for i := range out.Localities {
 		slices.SortFunc(out.Localities[i].Endpoints, func(a, b ir.Endpoint) int {
-			return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Label, b.Label))
+			return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Label, b.Label))
 		})
 	}
 	return out
@@ -82,6 +82,9 @@ func (c *compiler) takesMeshTLS(e *registry.Endpoint) bool {
 // workloadLabel is Istio's label of an endpoint in telemetry.
 func workloadLabel(w *registry.Workload) string {
 	name := cmp.Or(w.Labels["service.istio.io/canonical-name"], w.Labels["app.kubernetes.io/name"], w.Labels["app"], w.Owner, w.Name)
-	revision := cmp.Or(w.Labels["service.istio.io/canonical-revision"], w.Labels["app.kubernetes.io/version"], w.Labels["version"], "latest")
+	revision := cmp.Or(w.Labels["service.istio.io/canonical-revision"], w.Labels["app.kubernetes.io/version"], w.Labels["version"])
+	if revision == "" && !w.Outside {
+		revision = "latest"
+	}
 	return strings.Join([]string{cmp.Or(w.Owner, w.Name), w.Namespace, name, revision, clusterID}, ";")
 }

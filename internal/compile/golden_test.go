@@ -61,6 +61,7 @@ type caseNode struct {
 	DataPlane    string
 	Interception string
 	SocketMark   uint32
+	Names        bool // the workload asks the mesh for names
 	Deployed     bool // gateways of the Gateway API, as on Kubernetes
 	// Show limits xds.yaml to resources "type/name" by shell patterns.
 	Show []string
@@ -238,7 +239,7 @@ func nodeOf(t testing.TB, cn caseNode, workloads []registry.Workload) compile.No
 		return compile.Node{
 			ID: cn.Kind + "~" + w.Addr.String() + "~" + w.Name, Kind: cmp.Or(compile.Kind(cn.Kind), compile.Sidecar),
 			Namespace: w.Namespace, Labels: w.Labels, ServiceAccount: w.ServiceAccount, IPs: []netip.Addr{w.Addr}, Workload: w.Owner,
-			DataPlane: cmp.Or(ir.DataPlane(cn.DataPlane), ir.Native), Interception: compile.Interception(cn.Interception), SocketMark: cn.SocketMark,
+			DataPlane: cmp.Or(ir.DataPlane(cn.DataPlane), ir.Native), Interception: compile.Interception(cn.Interception), SocketMark: cn.SocketMark, Names: cn.Names,
 		}
 	}
 	t.Fatalf("node.yaml: no workload %q", cn.Workload)

@@ -1,8 +1,10 @@
 package compile
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/ir"
 	"github.com/lateen-mesh/lateen/internal/mesh"
@@ -13,11 +15,11 @@ import (
 func (c *compiler) virtualHost(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
 	out := ir.VirtualHost{
 		Name:    h.Name + ":" + strconv.Itoa(int(p.Number)),
-		Domains: domains(h, c.client),
+		Domains: domains(h, c.client, c.snap.Aliases(c.client, h), h.Service.Entry != nil && c.client.AsksNames()),
 		Origins: []verdict.Origin{h.Service.Origin},
 	}
 	c.addHeaders(&out)
-	sets := mesh.Governing(c.snap.Routes(c.client, h.Name), p.Number, h.Service.Namespace, c.client)
+	sets := mesh.Governing(c.imported(h, p.Number), p.Number, h.Service.Namespace, c.client)
 	if len(sets) == 0 {
 		out.Routes = []ir.Route{c.defaultRoute(h, p)}
 		return out
@@ -31,6 +33,14 @@ func (c *compiler) virtualHost(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
 	return out
 }
 
+// imported are the rule sets for a host that the client's scope takes.
+func (c *compiler) imported(h *mesh.Host, port uint16) []*mesh.RouteSet {
+	scope := c.client.Scope()
+	return slices.DeleteFunc(slices.Clone(c.snap.Routes(c.client, h.Name)), func(r *mesh.RouteSet) bool {
+		return !scope.Imports(r, port)
+	})
+}
+
 // anyDomain is the only virtual host of a sniffed port: whatever the authority
 // says, the connection was made to the host.
 func (c *compiler) anyDomain(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
@@ -40,8 +50,42 @@ func (c *compiler) anyDomain(h *mesh.Host, p *mesh.Port) ir.VirtualHost {
 }
 
 // domains are the names by which a client calls a host, in Istio's order, and its
-// address.
-func domains(h *mesh.Host, by mesh.Client) []string {
+// addresses: given says whether clients dial those that the mesh gives to entries.
+// Services of type ExternalName are further names.
+func domains(h *mesh.Host, by mesh.Client, aliases []*mesh.Host, given bool) []string {
+	out := namesOfHost(h, by)
+	for _, a := range aliases {
+		out = append(out, namesOfHost(a, by)...)
+	}
+	e := h.Service.Entry
+	if e != nil {
+		for _, p := range e.Addresses {
+			if p.IsSingleIP() {
+				out = append(out, authority(p.Addr()))
+			}
+		}
+	}
+	if h.Addr.IsValid() && (e == nil || given && e.AutoAddress) {
+		out = append(out, authority(h.Addr))
+	}
+	return out
+}
+
+// authority is how an address stands in a request.
+func authority(a netip.Addr) string {
+	if a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return a.String()
+}
+
+func namesOfHost(h *mesh.Host, by mesh.Client) []string {
+	if h.Service.Entry != nil {
+		if strings.HasPrefix(h.Name, "*") {
+			return []string{h.Name}
+		}
+		return []string{h.Name, h.Name + "."}
+	}
 	name, ns := h.Service.Name, h.Service.Namespace
 	out := []string{h.Name, h.Name + "."}
 	if by.In(ns) {
@@ -53,9 +97,6 @@ func domains(h *mesh.Host, by mesh.Client) []string {
 		for _, d := range slices.Clone(out) {
 			out = append(out, "*."+d)
 		}
-	}
-	if h.Addr.IsValid() {
-		out = append(out, h.Addr.String())
 	}
 	return out
 }
@@ -90,8 +131,8 @@ func uniqueDomains(t *PortTable) {
 }
 
 // others is for hosts that the mesh does not know: requests go where the client
-// dialled (outbound policy ALLOW_ANY). Without redirection the client dialled the
-// proxy itself, and they are refused.
+// dialled (outbound policy ALLOW_ANY), or are refused (REGISTRY_ONLY). Without
+// redirection the client dialled the proxy itself, and they are refused too.
 func (c *assembler) others() ir.VirtualHost {
 	out := c.otherHosts()
 	c.addHeaders(&out)
@@ -99,7 +140,11 @@ func (c *assembler) others() ir.VirtualHost {
 }
 
 func (c *assembler) otherHosts() ir.VirtualHost {
-	if !c.out.Redirected {
+	if !c.out.Redirected || c.out.RegistryOnly {
+		why := "unknown host: without redirection only hosts of the mesh can be called"
+		if c.out.RegistryOnly {
+			why = "unknown host: the outbound policy is REGISTRY_ONLY"
+		}
 		return ir.VirtualHost{
 			Name:    "block_all",
 			Domains: []string{"*"},
@@ -107,7 +152,7 @@ func (c *assembler) otherHosts() ir.VirtualHost {
 				Name:   "block_all",
 				Match:  ir.Match{Path: ir.StringMatch{Kind: ir.Prefix, Value: "/"}, Default: true},
 				Direct: &ir.Direct{Status: 502},
-				Reason: "unknown host: without redirection only hosts of the mesh can be called",
+				Reason: why,
 			}},
 		}
 	}

@@ -16,6 +16,10 @@ func (c *assembler) inbound() {
 	mtls := c.snap.MTLS(c.node.Namespace, c.node.Labels)
 	in := &ir.Inbound{Addr: c.node.addr(), Mode: inboundMode(mtls.Mode)}
 	self := c.self()
+	if scope := c.client.v.scope(); scope != nil && len(scope.Ingress) > 0 {
+		c.ingress(in, self, &mtls)
+		return
+	}
 	at := map[uint16]int{}
 	speaks := map[uint16]ir.Version{}
 	for _, h := range c.snap.Serving(c.node.Namespace, c.node.Labels) {

@@ -42,6 +42,9 @@ type Node struct {
 	// so that they are not redirected back to it; 0 sets none. Our proxy marks its
 	// sockets by itself.
 	SocketMark uint32
+	// Names says that the workload asks the mesh for names, so that it dials the
+	// addresses that the mesh gives to entries.
+	Names bool
 	// OnDemand says that a sidecar gets only what Scope names, the full names of the
 	// hosts that its workload calls, sorted; and what their rules lead to.
 	OnDemand bool

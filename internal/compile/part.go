@@ -28,7 +28,9 @@ type Part struct {
 	Outbound []ir.Listener
 	Tables   []ir.Table
 	// Hosts are the host's entries in the tables that all hosts with a port share.
-	Hosts    []PortHost
+	Hosts []PortHost
+	// Claims are what entries want of addresses that others may want too.
+	Claims   []Claim
 	Statuses []verdict.Status
 }
 
@@ -44,6 +46,7 @@ func (v *View) Part(h *mesh.Host, what Contribution) (*Part, []Step) {
 	v.trace = &trace{}
 	defer func() { v.trace = nil }()
 	v.read(mesh.Shape, h.Name)
+	v.snap.HostFor(client{v}, h.Name) // which of several of the name it is
 	part := v.part(h, what)
 	return part, v.trace.steps
 }

@@ -67,13 +67,14 @@ func newAssembler(v *View, parts Parts) *assembler {
 		parts:    parts,
 		opened:   map[netip.AddrPort]*ir.Listener{},
 		out: &ir.Proxy{
-			Gateway:     v.node.Kind == Router,
-			DataPlane:   dataPlane(&v.node),
-			Redirected:  v.node.redirected(),
-			Namespace:   v.node.Namespace,
-			TrustDomain: v.snap.TrustDomain(),
-			SocketMark:  v.node.SocketMark,
-			Requests:    requests(v.snap.Settings(), &v.node),
+			Gateway:      v.node.Kind == Router,
+			DataPlane:    dataPlane(&v.node),
+			Redirected:   v.node.redirected(),
+			RegistryOnly: v.node.Kind != Router && v.snap.Outbound(v.scope()) == mesh.RegistryOnly,
+			Namespace:    v.node.Namespace,
+			TrustDomain:  v.snap.TrustDomain(),
+			SocketMark:   v.node.SocketMark,
+			Requests:     requests(v.snap.Settings(), &v.node),
 		},
 	}
 	if parts != nil {

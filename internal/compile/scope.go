@@ -11,21 +11,26 @@ import (
 
 // hostsOf lists the hosts that a proxy serves, by name: all that it may see, or of
 // those the ones that its workload calls.
-func hostsOf(snap *mesh.Snapshot, n *Node) []*mesh.Host {
-	all := snap.Hosts(n.Namespace)
-	if !n.OnDemand {
-		return all
-	}
-	return slices.DeleteFunc(all, func(h *mesh.Host) bool {
-		_, in := slices.BinarySearch(n.Scope, h.Name)
-		return !in
+func hostsOf(v *View) []*mesh.Host {
+	n, scope := &v.node, v.scope()
+	return slices.DeleteFunc(v.snap.Hosts(n.Namespace), func(h *mesh.Host) bool {
+		if n.OnDemand {
+			if _, in := slices.BinarySearch(n.Scope, h.Name); !in {
+				return true
+			}
+		}
+		return scope != nil && !seesAny(scope, h)
 	})
 }
+
+// Leads reports whether rules may lead the proxy to hosts that it does not see: it has
+// a scope.
+func (v *View) Leads() bool { return v.node.OnDemand || v.scope() != nil }
 
 // led adds the clusters of hosts that are not in the scope and that the rules of
 // those in it lead to: they are not called by their names.
 func (c *assembler) led() {
-	if !c.node.OnDemand {
+	if !c.client.v.Leads() {
 		return
 	}
 	named := map[string]bool{}
@@ -61,7 +66,7 @@ func (c *assembler) led() {
 		delete(named, h.Name)
 	}
 	for _, n := range slices.Sorted(maps.Keys(named)) {
-		if h, ok := c.snap.Host(n); ok && named[n] {
+		if h, ok := c.snap.HostFor(mesh.Caller{Namespace: c.node.Namespace}, n); ok && named[n] {
 			c.clustersFor(h)
 		}
 	}
@@ -73,7 +78,7 @@ func (c *assembler) led() {
 func HostsAt(snap *mesh.Snapshot, namespace string, addr netip.Addr, port uint16) []string {
 	var out []string
 	for _, h := range snap.Hosts(namespace) {
-		if h.Addr == addr && addr.IsValid() || endpointAt(h, addr, port) {
+		if h.Addr == addr && addr.IsValid() || endpointAt(h, addr, port) || entryAt(h, addr, port) {
 			out = append(out, h.Name)
 		}
 	}
@@ -96,12 +101,27 @@ func endpointAt(h *mesh.Host, addr netip.Addr, port uint16) bool {
 	return false
 }
 
+// entryAt reports whether an entry may be meant by an address and port: by one of
+// its addresses, or where it has none by the name that the client will ask for.
+func entryAt(h *mesh.Host, addr netip.Addr, port uint16) bool {
+	e := h.Service.Entry
+	if e == nil {
+		return false
+	}
+	if len(e.Addresses) > 0 {
+		return slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Contains(addr) })
+	}
+	p := h.Port(port)
+	return p != nil && !appOf(p.Protocol).HTTPish()
+}
+
 // HostsNamed finds the hosts that a client of a namespace calls by an authority, at a
 // port of theirs. Full names, sorted.
 func HostsNamed(snap *mesh.Snapshot, namespace, authority string, port uint16) []string {
 	var out []string
 	for _, h := range snap.Hosts(namespace) {
-		if h.Port(port) != nil && slices.ContainsFunc(domains(h, mesh.Caller{Namespace: namespace}), func(d string) bool { return answersTo(d, authority) }) {
+		caller := mesh.Caller{Namespace: namespace}
+		if h.Port(port) != nil && slices.ContainsFunc(domains(h, caller, snap.Aliases(caller, h.Name), true), func(d string) bool { return answersTo(d, authority) }) {
 			out = append(out, h.Name)
 		}
 	}

@@ -39,7 +39,7 @@ func (t *PortTable) Table() ir.Table {
 }
 
 // Hosts lists the hosts that the proxy sees, by name.
-func (v *View) Hosts() []*mesh.Host { return hostsOf(v.snap, &v.node) }
+func (v *View) Hosts() []*mesh.Host { return hostsOf(v) }
 
 // Shared joins what the hosts contribute to the proxy.
 func (v *View) Shared(parts Parts) *Shared {
@@ -74,7 +74,7 @@ func (v *View) Standing(hosts []*mesh.Host) uint64 {
 		names[i] = h.Name
 	}
 	frame := v.Frame()
-	return sum.Join(sum.Of(names), sum.Of(frame), sum.Of(v.node.Kind), sum.Of(v.node.OnDemand), sum.Of(v.node.hostHeaders()), v.snap.Rev(mesh.TheSettings, ""))
+	return sum.Join(sum.Of(names), sum.Of(frame), sum.Of(v.node.Kind), sum.Of(v.Leads()), sum.Of(v.node.hostHeaders()), v.snap.Rev(mesh.TheSettings, ""))
 }
 
 // join joins the parts of all hosts. See Standing for what it may look at.

@@ -36,6 +36,9 @@ const (
 	itsInterception
 	itsPlace
 	itsHeaders
+	itsNames
+	itsFamily
+	itsScope
 	aboutMesh
 	remembered = aboutMesh + 1 + about(mesh.TheSettings) // name: a rule's key
 )

@@ -15,12 +15,24 @@ type View struct {
 	node   Node
 	prior  Prior
 	placed *caller // nil until it is asked for
-	trace  *trace  // of the compilation that runs; nil: nobody wants to know
+	scoped bool    // bounds is known
+	bounds *mesh.SidecarScope
+	trace  *trace // of the compilation that runs; nil: nobody wants to know
 }
 
 // NewView looks at a mesh with the eyes of a proxy.
 func NewView(snap *mesh.Snapshot, node Node, prior Prior) *View {
 	return &View{snap: snap, node: node, prior: prior}
+}
+
+// scope finds what bounds a sidecar; nil for gateways and where nothing does.
+func (v *View) scope() *mesh.SidecarScope {
+	if !v.scoped {
+		if v.scoped = true; v.node.Kind != Router {
+			v.bounds = v.snap.SidecarScope(v.node.Namespace, v.node.Labels)
+		}
+	}
+	return v.bounds
 }
 
 // Answer answers a question anew.
@@ -69,6 +81,12 @@ func (s seen) Settings() *mesh.Settings {
 func (s seen) Routes(c client, host string) []*mesh.RouteSet {
 	s.v.read(mesh.Rules, host)
 	return s.v.snap.Routes(c, host)
+}
+
+// Aliases lists the other names of a host; they are part of its shape.
+func (s seen) Aliases(c client, h *mesh.Host) []*mesh.Host {
+	s.v.read(mesh.Shape, h.Name)
+	return s.v.snap.Aliases(c, h.Name)
 }
 
 // Policy finds the policy for a host as a client sees it.

@@ -38,9 +38,10 @@ type ruleSet struct {
 // ruleSets makes the sets that a route's parents need, at least one.
 func (rt *route) ruleSets(parents []gatewayv1.ParentReference) []*ruleSet {
 	for i := range parents {
-		if string(value(parents[i].Kind, api.KindGateway)) == api.KindService {
+		switch string(value(parents[i].Kind, api.KindGateway)) {
+		case api.KindService, api.KindServiceEntry:
 			rt.mesh = &ruleSet{mesh: true}
-		} else {
+		default:
 			rt.gateway = &ruleSet{}
 		}
 	}
@@ -81,6 +82,11 @@ func (r *reader) attach(rt *route, parents []gatewayv1.ParentReference, defaults
 				continue
 			}
 			controller, f, set = r.o.controllers()[0], r.toService(rt, p), rt.mesh
+		case group == api.GroupNetworking && kind == api.KindServiceEntry:
+			if !r.ownedBy(&r.o, rt.object) {
+				continue
+			}
+			controller, f, set = r.o.controllers()[0], r.toEntry(rt, p), rt.mesh
 		default:
 			r.say(at, verdict.Unsupported, "a parent of the kind %s is not supported", kind)
 			continue
@@ -183,27 +189,59 @@ func (r *reader) bind(rt *route, l *listener) {
 // toService binds a route to a service of the mesh (GEP-1426): for all its clients, or
 // for those of the route's own namespace only where that is another one.
 func (r *reader) toService(rt *route, p *gatewayv1.ParentReference) finding {
-	own := rt.object.Meta.Namespace
-	at := key{string(value(p.Namespace, gatewayv1.Namespace(own))), string(p.Name)}
+	at := key{string(value(p.Namespace, gatewayv1.Namespace(rt.object.Meta.Namespace))), string(p.Name)}
 	s := r.services[at]
 	if s == nil {
 		return finding{string(gatewayv1.RouteReasonNoMatchingParent), fmt.Sprintf("the Service %s/%s does not exist", at.namespace, at.name)}
 	}
+	ports := make([]meshPort, 0, len(s.Spec.Ports))
+	for _, sp := range s.Spec.Ports {
+		ports = append(ports, meshPort{sp.Name, sp.Port})
+	}
+	return r.toHosts(rt, p, at, "Service", []string{mesh.Hostname(at.name, at.namespace)}, ports)
+}
+
+// toEntry binds a route to the hosts of a ServiceEntry, in the same way (Istio).
+func (r *reader) toEntry(rt *route, p *gatewayv1.ParentReference) finding {
+	at := key{string(value(p.Namespace, gatewayv1.Namespace(rt.object.Meta.Namespace))), string(p.Name)}
+	e := r.entries[at]
+	if e == nil {
+		return finding{string(gatewayv1.RouteReasonNoMatchingParent), fmt.Sprintf("the ServiceEntry %s/%s does not exist", at.namespace, at.name)}
+	}
+	var hosts []string
+	for _, h := range e.Hosts {
+		hosts = append(hosts, strings.ToLower(h))
+	}
+	ports := make([]meshPort, 0, len(e.Ports))
+	for _, sp := range e.Ports {
+		ports = append(ports, meshPort{sp.Name, int32(sp.Number)})
+	}
+	return r.toHosts(rt, p, at, api.KindServiceEntry, hosts, ports)
+}
+
+// meshPort is a port of a parent in the mesh.
+type meshPort struct {
+	name   string
+	number int32
+}
+
+func (r *reader) toHosts(rt *route, p *gatewayv1.ParentReference, at key, kind string, hosts []string, ports []meshPort) finding {
+	own := rt.object.Meta.Namespace
 	set := mesh.RouteSet{
 		Meta: metaOf(rt.object), Namespace: own, Name: rt.object.Meta.Name,
-		Hosts: []string{mesh.Hostname(at.name, at.namespace)}, Gateways: []string{mesh.MeshGateway}, Ranked: true, HTTP: rt.mesh.rules,
+		Hosts: hosts, Gateways: []string{mesh.MeshGateway}, Ranked: true, HTTP: rt.mesh.rules,
 	}
 	if at.namespace != own {
 		set.ExportTo = []string{"."}
 	}
 	port := value(p.Port, 0)
-	for _, sp := range s.Spec.Ports {
-		if port == sp.Port || p.SectionName != nil && string(*p.SectionName) == sp.Name {
-			set.Port = uint16(sp.Port)
+	for _, sp := range ports {
+		if port == sp.number || p.SectionName != nil && string(*p.SectionName) == sp.name {
+			set.Port = uint16(sp.number)
 		}
 	}
 	if set.Port == 0 && (p.Port != nil || p.SectionName != nil) {
-		return finding{string(gatewayv1.RouteReasonNoMatchingParent), fmt.Sprintf("the Service %s/%s has no such port", at.namespace, at.name)}
+		return finding{string(gatewayv1.RouteReasonNoMatchingParent), fmt.Sprintf("the %s %s/%s has no such port", kind, at.namespace, at.name)}
 	}
 	r.cfg.Routes = append(r.cfg.Routes, set)
 	return finding{}

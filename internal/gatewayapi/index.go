@@ -3,6 +3,7 @@ package gatewayapi
 import (
 	"maps"
 
+	networking "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -24,6 +25,7 @@ type key struct{ namespace, name string }
 type index struct {
 	namespaces map[string]map[string]string // labels
 	services   map[key]*corev1.Service
+	entries    map[key]*networking.ServiceEntry
 	secrets    map[key]*corev1.Secret
 	grants     []*gatewayv1.ReferenceGrant
 	classes    map[string]string // controllers of classes that are ours
@@ -33,6 +35,7 @@ func newIndex(objs []*api.Object, o *Options) *index {
 	x := &index{
 		namespaces: map[string]map[string]string{},
 		services:   map[key]*corev1.Service{},
+		entries:    map[key]*networking.ServiceEntry{},
 		secrets:    map[key]*corev1.Secret{},
 		classes:    map[string]string{},
 	}
@@ -48,6 +51,8 @@ func newIndex(objs []*api.Object, o *Options) *index {
 			x.namespaces[obj.Meta.Name] = obj.Meta.Labels
 		case *corev1.Service:
 			x.services[at] = spec
+		case *networking.ServiceEntry:
+			x.entries[at] = spec
 		case *corev1.Secret:
 			x.secrets[at] = spec
 		case *gatewayv1.ReferenceGrant:

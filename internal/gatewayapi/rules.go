@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 )
@@ -109,6 +112,17 @@ func (c *ruleReader) destination(at verdict.Origin, ref *gatewayv1.BackendObject
 		return out
 	}
 	group, kind := string(value(ref.Group, "")), string(value(ref.Kind, "Service"))
+	if group == api.GroupNetworking && kind == "Hostname" {
+		host := strings.ToLower(string(ref.Name))
+		switch {
+		case ref.Port == nil:
+			return bad(verdict.Invalid, gatewayv1.RouteReasonBackendNotFound, "the reference to the host %s names no port", host)
+		case !c.hasHost(host):
+			return bad(verdict.Waiting, gatewayv1.RouteReasonBackendNotFound, "no Service and no ServiceEntry has the host %s", host)
+		}
+		out.Host, out.Port = host, uint16(*ref.Port)
+		return out
+	}
 	if group != "" || kind != "Service" {
 		return bad(verdict.Unsupported, gatewayv1.RouteReasonInvalidKind, "backends of the kind %s are not supported", kind)
 	}
@@ -120,7 +134,7 @@ func (c *ruleReader) destination(at verdict.Origin, ref *gatewayv1.BackendObject
 	case s == nil:
 		return bad(verdict.Waiting, gatewayv1.RouteReasonBackendNotFound, "the Service %s/%s does not exist", to.namespace, to.name)
 	case s.Spec.Type == corev1.ServiceTypeExternalName:
-		return bad(verdict.Unsupported, gatewayv1.RouteReasonBackendNotFound, "the Service %s/%s is of the type ExternalName, which is not acted on yet", to.namespace, to.name)
+		return bad(verdict.Unsupported, gatewayv1.RouteReasonBackendNotFound, "the Service %s/%s is of the type ExternalName, which has no endpoints: name the host that it stands for", to.namespace, to.name)
 	case ref.Port == nil:
 		return bad(verdict.Invalid, gatewayv1.RouteReasonBackendNotFound, "the reference to the Service %s/%s names no port", to.namespace, to.name)
 	}
@@ -135,6 +149,22 @@ func (c *ruleReader) destination(at verdict.Origin, ref *gatewayv1.BackendObject
 		return bad(verdict.Unsupported, gatewayv1.RouteReasonUnsupportedProtocol, "the port %d of the Service %s/%s is of the protocol %s", p.Port, to.namespace, to.name, p.Protocol)
 	}
 	return bad(verdict.Waiting, gatewayv1.RouteReasonBackendNotFound, "the Service %s/%s has no port %d", to.namespace, to.name, *ref.Port)
+}
+
+// hasHost reports whether some object brings a host into the mesh, by its own name
+// (Istio's backends of the kind Hostname).
+func (x *index) hasHost(host string) bool {
+	for at := range x.services {
+		if mesh.Hostname(at.name, at.namespace) == host {
+			return true
+		}
+	}
+	for _, e := range x.entries {
+		if slices.ContainsFunc(e.Hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // durationForm is GEP-2257's.

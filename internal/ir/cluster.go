@@ -60,7 +60,9 @@ type Discovery string
 const (
 	ByAssignment Discovery = "assignment" // EDS
 	ByAddress    Discovery = "address"    // the connection's original destination
-	ByLocalPort  Discovery = "local"      // 127.0.0.1, for proxies that bind
+	ByLocalPort  Discovery = "local"      // Target, or the port at 127.0.0.1
+	ByNames      Discovery = "names"      // Inline, whose names are asked of DNS
+	ByOneName    Discovery = "one_name"   // the same, with whatever address comes first
 	Nowhere      Discovery = "nowhere"
 )
 
@@ -104,8 +106,22 @@ type Cluster struct {
 	Budget    *RetryBudget // nil: the data plane's own
 	Proxy     ProxyProtocol
 	Outlier   *Outlier
+	External  bool             // outside the mesh
+	Target    netip.AddrPort   // of ByLocalPort
+	Inline    *Assignment      // of ByNames and ByOneName
+	Refresh   time.Duration    // how often names without a time to live are asked for
+	Family    Family           // of the addresses that are asked for
 	Origins   []verdict.Origin // the policies that shaped it
 }
+
+// Family is a family of addresses.
+type Family string
+
+// The families.
+const (
+	IPv4 Family = "" // also where there are no names
+	IPv6 Family = "ipv6"
+)
 
 // Pool limits connections; zero values are "no limit" and the defaults.
 type Pool struct {
@@ -165,7 +181,9 @@ type LocalityEndpoints struct {
 
 // Endpoint is one address.
 type Endpoint struct {
-	Addr    netip.AddrPort
-	MeshTLS bool   // takes mesh TLS
-	Label   string // "workload;namespace;canonical name;canonical revision;cluster"
+	Addr    netip.AddrPort // without an address, but with a port, where Name is set
+	Name    string         // that DNS knows
+	Weight  uint32         // 0: 1
+	MeshTLS bool           // takes mesh TLS
+	Label   string         // "workload;namespace;canonical name;canonical revision;cluster"
 }

@@ -20,12 +20,15 @@ type Proxy struct {
 	DataPlane DataPlane
 	// Redirected is true where the workload's connections reach the proxy by
 	// redirection; else the proxy binds the ports that clients dial.
-	Redirected  bool
-	Namespace   string
-	TrustDomain string
-	SocketMark  uint32 // that the data plane sets on its own connections; 0: none
-	Requests    Requests
-	Inbound     *Inbound // nil for gateways
+	Redirected bool
+	// RegistryOnly refuses calls to hosts that the proxy does not know; else they go
+	// where they were sent to.
+	RegistryOnly bool
+	Namespace    string
+	TrustDomain  string
+	SocketMark   uint32 // that the data plane sets on its own connections; 0: none
+	Requests     Requests
+	Inbound      *Inbound // nil for gateways
 	// Outbound are the ports that a sidecar's workload calls, or that a gateway
 	// serves; sorted by port, then address.
 	Outbound    []Listener

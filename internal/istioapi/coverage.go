@@ -87,6 +87,16 @@ var isRead = set(
 	"ServerTLSSettings.subject_alt_names", "ServerTLSSettings.verify_certificate_spki", "ServerTLSSettings.verify_certificate_hash",
 	"ServerTLSSettings.min_protocol_version", "ServerTLSSettings.max_protocol_version", "ServerTLSSettings.cipher_suites",
 
+	"ServiceEntry.hosts", "ServiceEntry.addresses", "ServiceEntry.ports", "ServiceEntry.location", "ServiceEntry.resolution", "ServiceEntry.endpoints",
+	"ServiceEntry.workload_selector", "ServiceEntry.export_to", "ServiceEntry.subject_alt_names",
+	"ServicePort.number", "ServicePort.protocol", "ServicePort.name", "ServicePort.target_port",
+	"WorkloadEntry.address", "WorkloadEntry.ports", "WorkloadEntry.labels", "WorkloadEntry.locality", "WorkloadEntry.weight", "WorkloadEntry.service_account",
+	"WorkloadSelector.labels",
+	"Sidecar.workload_selector", "Sidecar.ingress", "Sidecar.egress", "Sidecar.outbound_traffic_policy",
+	"IstioIngressListener.port", "IstioIngressListener.default_endpoint",
+	"IstioEgressListener.port", "IstioEgressListener.hosts", "SidecarPort.number", "SidecarPort.protocol", "SidecarPort.name",
+	"OutboundTrafficPolicy.mode",
+
 	"PeerAuthentication.selector", "PeerAuthentication.mtls", "PeerAuthentication.port_level_mtls", "PeerAuthentication.MutualTLS.mode",
 )
 
@@ -113,6 +123,16 @@ var notRead = map[string]reason{
 	"ServerTLSSettings.ca_certificates":          gatewayFile(),
 	"ServerTLSSettings.ca_crl":                   gatewayFile(),
 	"ServerTLSSettings.tls_certificates":         gatewayFile(),
+	"WorkloadEntry.network":                      notYet("several networks: the address is called directly"),
+	"Sidecar.inbound_connection_pool":            notYet("limits of inbound connections"),
+	"IstioIngressListener.connection_pool":       notYet("limits of inbound connections"),
+	"IstioIngressListener.bind":                  {verdict.NotActedOn, "not acted on yet: the port is taken at all addresses of the workload"},
+	"IstioIngressListener.capture_mode":          {verdict.NotActedOn, "not acted on: connections reach the sidecar as the workload's interception mode says"},
+	"IstioIngressListener.tls":                   notYet("TLS of the workload's own at its sidecar"),
+	"IstioEgressListener.bind":                   {verdict.NotActedOn, "not acted on yet: the hosts are called by their own names and addresses"},
+	"IstioEgressListener.capture_mode":           {verdict.NotActedOn, "not acted on: calls reach the sidecar as the workload's interception mode says"},
+	"SidecarPort.target_port":                    {verdict.NotActedOn, "targetPort has no meaning for a sidecar's listener"},
+	"OutboundTrafficPolicy.egress_proxy":         notYet("an egress gateway for unknown hosts"),
 }
 
 func set(names ...string) map[string]bool {

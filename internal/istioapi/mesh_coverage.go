@@ -23,6 +23,7 @@ var meshRead = set(
 	"ProxyConfig.ProxyHeaders.SetCurrentClientCertDetails.subject", "ProxyConfig.ProxyHeaders.SetCurrentClientCertDetails.cert",
 	"ProxyConfig.ProxyHeaders.SetCurrentClientCertDetails.dns", "ProxyConfig.ProxyHeaders.SetCurrentClientCertDetails.uri",
 	"ProxyConfig.gateway_topology", "Topology.num_trusted_proxies", "Topology.forward_client_cert_details", "Topology.proxy_protocol",
+	"MeshConfig.outbound_traffic_policy", "MeshConfig.OutboundTrafficPolicy.mode", "MeshConfig.dns_refresh_rate",
 )
 
 // meshElsewhere holds the fields that others than this package act on, on
@@ -49,10 +50,9 @@ var meshElsewhere = set(
 // meshNotRead holds the fields that yield a verdict where they are set. Some of them
 // are in mesh.Settings all the same: whoever makes one of those act moves it.
 var meshNotRead = map[string]reason{
-	"MeshConfig.outbound_traffic_policy": notYet("what becomes of calls to unknown hosts: they are let through"),
-	"MeshConfig.dns_refresh_rate":        notYet("how often names are asked for again"),
-	"MeshConfig.h2_upgrade_policy":       notYet("an upgrade to HTTP/2 for the whole mesh"),
+	"MeshConfig.h2_upgrade_policy": notYet("an upgrade to HTTP/2 for the whole mesh"),
 
+	"MeshConfig.OutboundTrafficPolicy.tls":         notYet("TLS to unknown hosts"),
 	"MeshConfig.proxy_http_port":                   notYet("a listener for HTTP proxies"),
 	"MeshConfig.hbone_idle_timeout":                notYet("HBONE"),
 	"MeshConfig.ingress_class":                     ingress(),

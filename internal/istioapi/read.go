@@ -70,6 +70,15 @@ func (r *reader) object(o *api.Object) {
 	case *networking.Gateway:
 		r.coverage(meta.Origin, spec)
 		r.gateway(o, meta, spec)
+	case *networking.ServiceEntry:
+		r.coverage(meta.Origin, spec)
+		r.serviceEntry(o, meta, spec)
+	case *networking.WorkloadEntry:
+		r.coverage(meta.Origin, spec)
+		r.workloadEntry(o, meta, spec)
+	case *networking.Sidecar:
+		r.coverage(meta.Origin, spec)
+		r.sidecar(o, meta, spec)
 	case *security.PeerAuthentication:
 		r.coverage(meta.Origin, spec)
 		r.peerAuthentication(o, meta, spec)

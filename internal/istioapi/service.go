@@ -29,8 +29,12 @@ func (r *reader) service(o *api.Object, meta mesh.Meta, in *corev1.Service) {
 		PublishNotReady: in.Spec.PublishNotReadyAddresses,
 	}
 	if in.Spec.Type == corev1.ServiceTypeExternalName {
-		r.say(spec.At("externalName"), verdict.NotActedOn, "services of type ExternalName are not acted on yet")
-		return
+		out.Alias = strings.ToLower(strings.TrimSuffix(in.Spec.ExternalName, "."))
+		out.Selector, out.ClusterIP = nil, ""
+		if !validHost(out.Alias) || strings.HasPrefix(out.Alias, "*") {
+			r.say(spec.At("externalName"), verdict.Invalid, "%q is not a name", in.Spec.ExternalName)
+			return
+		}
 	}
 	if ip := out.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
 		if _, err := netip.ParseAddr(ip); err != nil {

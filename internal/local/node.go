@@ -66,7 +66,7 @@ func newNode(p *supervise.PodSpec, addr netip.Addr, sidecar string) (*corev3.Nod
 		"INSTANCE_IPS": addr.String(), "WORKLOAD_NAME": p.Owner,
 		"OWNER":      "kubernetes://apis/apps/v1/namespaces/" + p.Namespace + "/deployments/" + p.Owner,
 		"CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "ISTIO_VERSION": pod.IstioVersion,
-		"INTERCEPTION_MODE": mode, "LATEEN_DATA_PLANE": sidecar, "NODE_NAME": supervise.NodeName,
+		"INTERCEPTION_MODE": mode, "DNS_CAPTURE": "true", "LATEEN_DATA_PLANE": sidecar, "NODE_NAME": supervise.NodeName,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("node metadata of %s/%s: %w", p.Namespace, p.Name, err)

@@ -23,6 +23,8 @@ type Config struct {
 	Policies   []HostPolicy
 	Gateways   []Gateway
 	MTLS       []MTLSPolicy
+	Entries    []WorkloadEntry
+	Scopes     []SidecarScope
 	Secrets    []Secret
 }
 
@@ -36,6 +38,8 @@ func (c *Config) Add(o Config) {
 	c.Gateways = append(c.Gateways, o.Gateways...)
 	c.MTLS = append(c.MTLS, o.MTLS...)
 	c.Secrets = append(c.Secrets, o.Secrets...)
+	c.Entries = append(c.Entries, o.Entries...)
+	c.Scopes = append(c.Scopes, o.Scopes...)
 }
 
 // Meta is what every value made from an object carries.

@@ -23,8 +23,8 @@ type Missing struct {
 // destination has no port, the host's only port is meant, else the port that was
 // called (called; 0 if that is not known). It returns why it failed otherwise.
 func (s *Snapshot) Resolve(d *Destination, c Client, called uint16) (Target, *Missing) {
-	h, ok := s.byName[d.Host]
-	if !ok || !s.seenBy(h, c) {
+	h, ok := s.HostFor(c, d.Host)
+	if !ok {
 		return Target{}, &Missing{Message: fmt.Sprintf("the host %s is not known", d.Host), By: serviceRef(d.Host)}
 	}
 	t := Target{Host: h, Subset: d.Subset}

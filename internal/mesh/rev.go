@@ -19,7 +19,7 @@ const (
 	Policies                 // for a host: its policies, for all clients
 	CallPolicies             // for a host: its policies as far as they shape listeners and routes
 	Modes                    // of a namespace: the mTLS policies that may hold for its workloads
-	TheSettings              // of the mesh
+	TheSettings              // of the mesh, and whether it has Sidecar objects
 )
 
 // Rev is the revision of a part of the mesh, also where there is nothing of that name.
@@ -29,9 +29,12 @@ func (s *Snapshot) Rev(p Part, name string) uint64 {
 	var rev uint64
 	switch p {
 	case Shape:
-		rev = revOfHost(s.byName[name], shapeRev)
+		rev = s.revOfHosts(name, shapeRev)
+		for _, h := range s.aliases[name] {
+			rev = sum.Join(rev, shapeRev(h))
+		}
 	case Endpoints:
-		rev = revOfHost(s.byName[name], endpointsRev)
+		rev = s.revOfHosts(name, endpointsRev)
 	case Rules:
 		rev = s.routes.rev(name)
 	case Policies:
@@ -47,11 +50,19 @@ func (s *Snapshot) Rev(p Part, name string) uint64 {
 	return sum.Join(s.settingsRev, rev)
 }
 
-func revOfHost(h *Host, of func(*Host) uint64) uint64 {
-	if h == nil {
-		return 0
+// revOfHosts hashes the host of a name, or all that have it.
+func (s *Snapshot) revOfHosts(name string, of func(*Host) uint64) uint64 {
+	if list := s.rivals[name]; list != nil {
+		var rev uint64
+		for _, h := range list {
+			rev = sum.Join(rev, of(h))
+		}
+		return rev
 	}
-	return of(h)
+	if h := s.byName[name]; h != nil {
+		return of(h)
+	}
+	return 0
 }
 
 // shapeRev hashes a host without its endpoints.

@@ -36,12 +36,15 @@ type Snapshot struct {
 	workloads     *registry.Index
 	hosts         []*Host // by name
 	byName        map[string]*Host
+	rivals        map[string][]*Host // all hosts of a name that several services have
+	aliases       map[string][]*Host // by the host that they are other names of
 	byNamespace   map[string][]*Host
 	routes        *routeIndex
 	policies      *policyIndex
 	gateways      []*Gateway // oldest first
 	scopeGateways bool
 	mtls          *mtlsIndex
+	scopes        []*SidecarScope // oldest first
 	secrets       map[[2]string]*Secret
 }
 
@@ -54,10 +57,10 @@ func Build(cfg Config, in Inputs) (*Snapshot, []verdict.Status) {
 		rootNamespace: cmp.Or(cfg.Settings.RootNamespace, in.RootNamespace, DefaultRootNamespace),
 		settings:      cfg.Settings,
 		scopeGateways: in.ScopeGateways,
-		workloads:     registry.NewIndex(in.Workloads),
+		workloads:     registry.NewIndex(withEntries(in.Workloads, cfg.Entries)),
 		secrets:       make(map[[2]string]*Secret, len(cfg.Secrets)),
 	}
-	s.settingsRev = sum.Of([]any{s.settings, s.trustDomain, s.rootNamespace})
+	s.settingsRev = sum.Of([]any{s.settings, s.trustDomain, s.rootNamespace, len(cfg.Scopes) > 0})
 	var v verdicts
 	if asked := cfg.Settings.TrustDomain; asked != "" && asked != s.trustDomain {
 		v.say(cfg.Settings.Origin.At("trustDomain"), verdict.Waiting, "the trust domain is %s until the control plane starts again", s.trustDomain)
@@ -72,6 +75,9 @@ func Build(cfg Config, in Inputs) (*Snapshot, []verdict.Status) {
 		sec := &cfg.Secrets[i]
 		s.secrets[[2]string{sec.Namespace, sec.Name}] = sec
 	}
+	s.scopes = pointers(cfg.Scopes)
+	slices.SortFunc(s.scopes, func(a, b *SidecarScope) int { return older(&a.Meta, &b.Meta) })
+	s.checkScopes(&v)
 	s.check(&v, &cfg)
 	v.effective(&cfg)
 	return s, verdict.Sort(v.list)

@@ -52,6 +52,12 @@ func (v *verdicts) effective(cfg *Config) {
 	for i := range cfg.MTLS {
 		add(cfg.MTLS[i].Origin)
 	}
+	for i := range cfg.Entries {
+		add(cfg.Entries[i].Origin)
+	}
+	for i := range cfg.Scopes {
+		add(cfg.Scopes[i].Origin)
+	}
 }
 
 // serviceRef guesses the Service behind a host's full name.

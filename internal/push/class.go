@@ -138,8 +138,8 @@ func (b *builder) refresh(c *class, snap *mesh.Snapshot) error {
 		}
 	}
 	switch {
-	case c.node.OnDemand || changed[compile.OfClusters] || changed[compile.OfCalls]:
-		// What rules lead to, on demand, is none of the class's hosts: it is looked at anew.
+	case compile.NewView(snap, c.node, nil).Leads() || changed[compile.OfClusters] || changed[compile.OfCalls]:
+		// What rules lead to, in a scope, is none of the class's hosts: it is looked at anew.
 		if err := b.assemble(c, snap); err != nil {
 			return err
 		}

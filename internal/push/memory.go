@@ -64,6 +64,7 @@ func (m *memory) follow(from Memory, log *slog.Logger) (changed bool) {
 // allocate gives services their addresses, those that they had where possible.
 func (m *memory) allocate(cidr netip.Prefix, services []registry.Service) map[string]netip.Addr {
 	next := registry.Allocate(m.addresses, cidr, services)
+	maps.Copy(next, registry.AllocateEntries(m.addresses, registry.AutoAddresses, services))
 	if !maps.Equal(next, m.addresses) {
 		m.addresses, m.newAddresses = next, true
 	}

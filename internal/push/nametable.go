@@ -52,7 +52,7 @@ func (t *nameTables) start(snap *mesh.Snapshot) {
 func nameTable(snap *mesh.Snapshot, namespace string) wire.NameTable {
 	table := wire.NameTable{}
 	for _, h := range snap.Hosts(namespace) {
-		if inClusterDNS(h) {
+		if inClusterDNS(h) || h.Service.Entry != nil && !h.Addr.IsValid() {
 			continue
 		}
 		n := wire.Name{Addrs: addresses(h), Registry: wire.External}
@@ -70,7 +70,7 @@ func inClusterDNS(h *mesh.Host) bool {
 	if h.Ref().Kind != api.KindService {
 		return false
 	}
-	if h.Service.Headless() {
+	if h.Service.Headless() || h.Service.Alias != "" {
 		return true
 	}
 	asked, err := netip.ParseAddr(h.Service.ClusterIP)

@@ -63,6 +63,7 @@ func facts(n *corev3.Node) (node compile.Node, proxy string, err error) {
 		}
 		node.IPs = append(node.IPs, addr.Unmap())
 	}
+	node.Names = text("DNS_CAPTURE") == "true" && node.Kind == compile.Sidecar
 	node.OnDemand = text("LATEEN_ON_DEMAND") == "true" && node.Kind == compile.Sidecar && node.DataPlane == ir.Native && node.Interception == compile.Redirect
 	// In a pod the redirection lets the proxy's user pass: a mark would need a capability.
 	byUser := text("LATEEN_BYPASS") == "uid"

@@ -18,7 +18,7 @@ func Allocate(prior map[string]netip.Addr, cidr netip.Prefix, services []Service
 	cidr = cidr.Masked()
 	sorted := make([]*Service, 0, len(services))
 	for i := range services {
-		if !services[i].Headless() {
+		if s := &services[i]; !s.Headless() && s.Entry == nil && s.Alias == "" {
 			sorted = append(sorted, &services[i])
 		}
 	}
@@ -32,25 +32,37 @@ func Allocate(prior map[string]netip.Addr, cidr netip.Prefix, services []Service
 		return 0
 	})
 	out := make(map[string]netip.Addr, len(sorted))
-	taken := make(map[netip.Addr]bool, len(sorted))
+	asked := map[netip.Addr]bool{}
+	var keys []string
+	for _, s := range sorted {
+		keys = append(keys, s.Key())
+		if a, err := netip.ParseAddr(s.ClusterIP); err == nil && !asked[a.Unmap()] {
+			out[s.Key()], asked[a.Unmap()] = a.Unmap(), true
+		}
+	}
+	return assign(prior, cidr, keys, out)
+}
+
+// assign completes out for keys, which are sorted: by what they had, then by what is
+// free.
+func assign(prior map[string]netip.Addr, cidr netip.Prefix, keys []string, out map[string]netip.Addr) map[string]netip.Addr {
+	taken := make(map[netip.Addr]bool, len(keys))
+	for _, a := range out {
+		taken[a] = true
+	}
 	take := func(key string, a netip.Addr) {
 		if _, done := out[key]; !done && a.IsValid() && !taken[a] {
 			out[key], taken[a] = a, true
 		}
 	}
-	for _, s := range sorted {
-		if a, err := netip.ParseAddr(s.ClusterIP); err == nil {
-			take(s.Key(), a.Unmap())
+	for _, k := range keys {
+		if a := prior[k]; usable(cidr, a) {
+			take(k, a)
 		}
 	}
-	for _, s := range sorted {
-		if a := prior[s.Key()]; usable(cidr, a) {
-			take(s.Key(), a)
-		}
-	}
-	for _, s := range sorted {
-		if _, done := out[s.Key()]; !done {
-			take(s.Key(), free(cidr, s.Key(), taken))
+	for _, k := range keys {
+		if _, done := out[k]; !done {
+			take(k, free(cidr, k, taken))
 		}
 	}
 	return out

@@ -132,6 +132,9 @@ func (s *space) candidates(selector map[string]string) []*Workload {
 // Members lists the workloads that stand behind a service, whether they are ready
 // or not, in the order of their namespaces and names.
 func (x *Index) Members(s *Service) []*Workload {
+	if s.Entry != nil {
+		return x.entryMembers(s)
+	}
 	var out []*Workload
 	for _, m := range x.members[s.Key()] {
 		out = append(out, m.workload)
@@ -151,6 +154,9 @@ func (x *Index) Members(s *Service) []*Workload {
 // address, are ready (or the service publishes those that are not) and know the
 // target port. The order is that of the workloads' names.
 func (x *Index) Endpoints(s *Service, p *ServicePort) []Endpoint {
+	if s.Entry != nil {
+		return x.entryEndpoints(s, p)
+	}
 	out := x.explicit(s, p)
 	space := x.byNamespace[s.Namespace]
 	if space == nil || !space.selected {

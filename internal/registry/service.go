@@ -26,6 +26,13 @@ type Service struct {
 	ExportTo []string
 	// Distribution is where endpoints are preferred.
 	Distribution Distribution
+	// Entry makes the service a host of a ServiceEntry, whose name is Object; nil for
+	// Services of Kubernetes.
+	Entry  *Entry
+	Object string
+	// Alias is the host that the service is another name of (type ExternalName); "":
+	// none. Such a service has no address and no endpoints.
+	Alias string
 }
 
 // Distribution is a service's preference for endpoints that are near the caller
@@ -39,11 +46,18 @@ const (
 	SameNode Distribution = "node"
 )
 
-// Key names the service within the mesh: "namespace/name".
-func (s *Service) Key() string { return s.Namespace + "/" + s.Name }
+// Key names the service within the mesh: "namespace/name", or
+// "namespace/object/host" for an entry.
+func (s *Service) Key() string {
+	if s.Entry != nil {
+		return s.Namespace + "/" + s.Object + "/" + s.Entry.Host
+	}
+	return s.Namespace + "/" + s.Name
+}
 
-// Headless reports whether the service has no address of its own.
-func (s *Service) Headless() bool { return s.ClusterIP == "None" }
+// Headless reports whether the service has no address of its own, so that its
+// endpoints are called directly.
+func (s *Service) Headless() bool { return s.ClusterIP == "None" && s.Alias == "" }
 
 // ServicePort is one port of a service.
 type ServicePort struct {
@@ -130,6 +144,7 @@ func byName(name string) Protocol {
 
 // Endpoint is one address that serves a service's port.
 type Endpoint struct {
-	Addr     netip.AddrPort
+	Addr     netip.AddrPort // without an address, but with a port, where Name is set
+	Name     string         // that DNS knows
 	Workload *Workload
 }

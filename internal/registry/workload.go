@@ -23,6 +23,11 @@ type Workload struct {
 	Proxied  bool
 	Locality Locality
 	Node     string
+	// Outside is true for what a WorkloadEntry or a ServiceEntry lists. Its Ports are
+	// named as those of the services.
+	Outside bool
+	DNSName string // in place of Addr; "": none
+	Weight  uint32 // share of the calls among its like; 0: 1
 	// Serves says whose endpoint the instance is, where something else than labels
 	// decides that: Kubernetes' EndpointSlices. Nil leaves it to the services'
 	// selectors; not nil, even if empty, means exactly these.

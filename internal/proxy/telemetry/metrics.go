@@ -121,13 +121,22 @@ func (m *Metrics) key(s *stream.Stream, o *stream.Outcome) childKey {
 		k.mutual, k.peerURI, k.localURI = tls.Mutual, tls.PeerURI, tls.LocalURI
 	}
 	if k.cluster == nil {
-		k.name = s.Upstream.Cluster
+		if k.name = s.Upstream.Cluster; k.name == "" && s.Route != nil && s.Route.RouteName() == refusedRoute {
+			k.name = blackHole
+		}
 	}
 	if k.cluster == nil || len(k.cluster.Metadata.Services) == 0 {
 		k.host = m.hosts.get(s.Request.Authority)
 	}
 	return k
 }
+
+// Requests that the outbound policy REGISTRY_ONLY refuses have no cluster: Istio
+// counts them by the name of their route.
+const (
+	refusedRoute = "block_all"
+	blackHole    = "BlackHoleCluster"
+)
 
 // What childKey.grpc holds beside a status.
 const (
@@ -163,7 +172,11 @@ func (m *Metrics) newChild(k childKey, s *stream.Stream) *child {
 		dir: k.dir, self: m.self, peer: k.peer, mutual: k.mutual, code: int(k.status), protocol: "http", flags: responseFlags(k.code, k.notes),
 	}
 	f.principals(k.localURI, k.peerURI)
-	f.service = m.service(k.dir, s.Upstream.Cluster, k.cluster, k.host)
+	name := s.Upstream.Cluster
+	if k.cluster == nil {
+		name = k.name
+	}
+	f.service = m.service(k.dir, name, k.cluster, k.host)
 	if f.peer == nil && k.endpoint != nil {
 		f.peer = peermeta.FromEndpoint(k.endpoint.Workload)
 	}

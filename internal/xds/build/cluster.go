@@ -2,12 +2,14 @@ package build
 
 import (
 	"math"
+	"net/netip"
 	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -68,17 +70,50 @@ func (b *builder) discovery(out *clusterv3.Cluster, c *ir.Cluster) {
 		out.CommonLbConfig = panicAt(0)
 	case ir.ByAddress:
 		kind = clusterv3.Cluster_ORIGINAL_DST
+	case ir.ByNames, ir.ByOneName:
+		if kind = clusterv3.Cluster_STRICT_DNS; c.Discovery == ir.ByOneName {
+			kind = clusterv3.Cluster_LOGICAL_DNS
+		}
+		b.names(out, c)
 	case ir.ByLocalPort:
+		target := c.Target
+		if !target.IsValid() {
+			target = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), c.Key.Port)
+		}
 		out.LoadAssignment = &endpointv3.ClusterLoadAssignment{
 			ClusterName: c.Key.String(),
 			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
-				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address("127.0.0.1", c.Key.Port)}},
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address(target.Addr().String(), target.Port())}},
 			}}}},
 		}
 	case ir.Nowhere:
 		out.CircuitBreakers = nil
 	}
 	out.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
+}
+
+// dnsJitter spreads what proxies ask of DNS: Istio's PILOT_DNS_JITTER_DURATION.
+const dnsJitter = 100 * time.Millisecond
+
+// names has the endpoints' names asked of DNS, as Istio does: for as long as the
+// records live, else at the mesh's rate.
+func (b *builder) names(out *clusterv3.Cluster, c *ir.Cluster) {
+	out.LoadAssignment = assignment(&ir.Assignment{Cluster: c.Key})
+	if c.Inline != nil {
+		out.LoadAssignment = assignment(c.Inline)
+	}
+	out.DnsRefreshRate = durationpb.New(c.Refresh)
+	out.DnsJitter = durationpb.New(dnsJitter)
+	out.RespectDnsTtl = true
+	out.DnsLookupFamily = clusterv3.Cluster_V4_ONLY
+	if c.Family == ir.IPv6 {
+		out.DnsLookupFamily = clusterv3.Cluster_V6_ONLY
+	}
+	out.TypedDnsResolverConfig = &corev3.TypedExtensionConfig{
+		Name:        "envoy.network.dns_resolver.cares",
+		TypedConfig: typed(&caresv3.CaresDnsResolverConfig{UdpMaxQueries: wrapperspb.UInt32(100)}),
+	}
+	out.CommonLbConfig = panicAt(0)
 }
 
 func panicAt(percent float64) *clusterv3.Cluster_CommonLbConfig {
@@ -177,6 +212,9 @@ func clusterMetadata(c *ir.Cluster) *corev3.Metadata {
 	istio := &structpb.Struct{Fields: map[string]*structpb.Value{}}
 	if len(services) > 0 {
 		istio.Fields["services"] = value(services)
+	}
+	if c.External {
+		istio.Fields["external"] = structpb.NewBoolValue(true)
 	}
 	if c.Key.Subset != "" {
 		istio.Fields["subset"] = structpb.NewStringValue(c.Key.Subset)

@@ -15,21 +15,26 @@ import (
 // workloads and nothing else. The result equals the one in Resources' set. A
 // cluster without endpoints has an empty assignment, not none.
 func Endpoints(a ir.Assignment) (Resource, error) {
-	name := a.Cluster.String()
-	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	return resource(EndpointType, a.Cluster.String(), assignment(&a), nil)
+}
+
+func assignment(a *ir.Assignment) *endpointv3.ClusterLoadAssignment {
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: a.Cluster.String()}
 	for i := range a.Localities {
 		l := &a.Localities[i]
 		group := &endpointv3.LocalityLbEndpoints{
-			Locality:            &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.Subzone},
-			LoadBalancingWeight: wrapperspb.UInt32(cmp.Or(l.Weight, uint32(len(l.Endpoints)))),
-			Priority:            l.Priority,
+			Locality: &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.Subzone},
+			Priority: l.Priority,
 		}
+		var weight uint32
 		for j := range l.Endpoints {
 			group.LbEndpoints = append(group.LbEndpoints, endpoint(&l.Endpoints[j]))
+			weight += max(l.Endpoints[j].Weight, 1)
 		}
+		group.LoadBalancingWeight = wrapperspb.UInt32(cmp.Or(l.Weight, weight))
 		out.Endpoints = append(out.Endpoints, group)
 	}
-	return resource(EndpointType, name, out, nil)
+	return out
 }
 
 func endpoint(e *ir.Endpoint) *endpointv3.LbEndpoint {
@@ -37,11 +42,15 @@ func endpoint(e *ir.Endpoint) *endpointv3.LbEndpoint {
 	if e.MeshTLS {
 		parts["envoy.transport_socket_match"] = object("tlsMode", "istio")
 	}
+	host := e.Name
+	if host == "" {
+		host = e.Addr.Addr().String()
+	}
 	return &endpointv3.LbEndpoint{
 		HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
-			Address: address(e.Addr.Addr().String(), e.Addr.Port()),
+			Address: address(host, e.Addr.Port()),
 		}},
 		Metadata:            metadata(parts),
-		LoadBalancingWeight: wrapperspb.UInt32(1),
+		LoadBalancingWeight: wrapperspb.UInt32(max(e.Weight, 1)),
 	}
 }

@@ -84,7 +84,7 @@ func (b *builder) outboundListener(l *ir.Listener) *listenerv3.Listener {
 // toldApart gives a listener the chains between which first bytes, server names and
 // destinations decide. What none of them takes passes through.
 func (b *builder) toldApart(out *listenerv3.Listener, l *ir.Listener, prefix string) {
-	out.DefaultFilterChain = &listenerv3.FilterChain{Filters: b.relayTo(ir.PassthroughTo)}
+	out.DefaultFilterChain = &listenerv3.FilterChain{Filters: b.relayTo(b.unknown())}
 	byName := false
 	var subnets []netip.Prefix
 	for i := range l.Chains {
@@ -166,6 +166,14 @@ func ranges(list []netip.Prefix) []*corev3.CidrRange {
 	return out
 }
 
+// unknown is where connections to places go that the proxy does not know.
+func (b *builder) unknown() ir.Direction {
+	if b.p.RegistryOnly {
+		return ir.BlackHole
+	}
+	return ir.PassthroughTo
+}
+
 // virtualOutbound takes every connection that the workload makes and hands it to
 // the listener of its original destination; without one it passes through.
 func (b *builder) virtualOutbound() *listenerv3.Listener {
@@ -180,7 +188,7 @@ func (b *builder) virtualOutbound() *listenerv3.Listener {
 		Filters:          b.relayTo(ir.BlackHole),
 	}, {
 		Name:    "virtualOutbound-catchall-tcp",
-		Filters: b.relayTo(ir.PassthroughTo),
+		Filters: b.relayTo(b.unknown()),
 	}}
 	return out
 }
