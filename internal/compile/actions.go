@@ -165,6 +165,7 @@ func (c *compiler) forward(rule *mesh.HTTPRule, out ir.Route, clusters []ir.Weig
 	if f := rule.Fault; f != nil && (f.Delay > 0 || f.AbortStatus > 0 || f.AbortGRPC != nil) {
 		out.Fault = &ir.Fault{Delay: f.Delay, DelayPercent: f.DelayPercent, AbortStatus: f.AbortStatus, AbortGRPC: f.AbortGRPC, AbortPercent: f.AbortPercent}
 	}
+	out.CORS = cors(rule.CORS)
 	for i := range rule.Mirrors {
 		m := &rule.Mirrors[i]
 		t, missing := c.snap.Resolve(&m.Destination, c.client, port)
@@ -173,6 +174,17 @@ func (c *compiler) forward(rule *mesh.HTTPRule, out ir.Route, clusters []ir.Weig
 			continue
 		}
 		out.Mirrors = append(out.Mirrors, ir.Mirror{Cluster: targetKey(&t), Percent: m.Percent})
+	}
+	return out
+}
+
+func cors(in *mesh.CORS) *ir.CORS {
+	if in == nil {
+		return nil
+	}
+	out := &ir.CORS{Methods: in.Methods, Headers: in.Headers, Expose: in.Expose, MaxAge: in.MaxAge, Credentials: in.Credentials, Ignore: in.Ignore}
+	for i := range in.Origins {
+		out.Origins = append(out.Origins, stringMatch(&in.Origins[i]))
 	}
 	return out
 }

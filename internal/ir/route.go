@@ -42,6 +42,7 @@ type Route struct {
 	Unusable  bool
 	Fault     *Fault
 	Mirrors   []Mirror
+	CORS      *CORS
 	Request   HeaderOps
 	Response  HeaderOps
 	Operation string // the name that traces show: "host:port/path"
@@ -149,6 +150,17 @@ type Fault struct {
 type Mirror struct {
 	Cluster Key
 	Percent float64
+}
+
+// CORS is a policy for pages of other origins.
+type CORS struct {
+	Origins     []StringMatch
+	Methods     []string
+	Headers     []string
+	Expose      []string
+	MaxAge      string // in seconds
+	Credentials bool
+	Ignore      bool // preflight requests of other origins are not forwarded
 }
 
 // HeaderOps changes headers: set, then add, then remove.

@@ -17,6 +17,8 @@ var isRead = set(
 	"VirtualService.hosts", "VirtualService.gateways", "VirtualService.http", "VirtualService.tcp", "VirtualService.export_to",
 	"HTTPRoute.name", "HTTPRoute.match", "HTTPRoute.route", "HTTPRoute.redirect", "HTTPRoute.direct_response", "HTTPRoute.rewrite", "HTTPRoute.timeout",
 	"HTTPRoute.retries", "HTTPRoute.fault", "HTTPRoute.mirror", "HTTPRoute.mirrors", "HTTPRoute.mirror_percent", "HTTPRoute.mirror_percentage",
+	"HTTPRoute.cors_policy", "CorsPolicy.allow_origin", "CorsPolicy.allow_origins", "CorsPolicy.allow_methods", "CorsPolicy.allow_headers",
+	"CorsPolicy.expose_headers", "CorsPolicy.max_age", "CorsPolicy.allow_credentials", "CorsPolicy.unmatched_preflights",
 	"HTTPRoute.headers", "HTTPRoute.delegate", "Delegate.name", "Delegate.namespace",
 	"HTTPMatchRequest.name", "HTTPMatchRequest.uri", "HTTPMatchRequest.scheme", "HTTPMatchRequest.method", "HTTPMatchRequest.authority",
 	"HTTPMatchRequest.headers", "HTTPMatchRequest.without_headers", "HTTPMatchRequest.query_params", "HTTPMatchRequest.ignore_uri_case",
@@ -102,7 +104,6 @@ var isRead = set(
 
 // notRead is read only after initialisation.
 var notRead = map[string]reason{
-	"HTTPRoute.cors_policy":                      notYet("CORS policies"),
 	"HTTPMatchRequest.stat_prefix":               notYet("statistics prefixes"),
 	"HTTPFaultInjection.Delay.exponential_delay": {verdict.NotActedOn, "exponential delays are not implemented by Istio either; use fixedDelay"},
 	"HTTPFaultInjection.Abort.http2_error":       {verdict.NotActedOn, "http2Error is not implemented by Istio either; use httpStatus or grpcStatus"},

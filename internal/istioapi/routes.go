@@ -96,6 +96,7 @@ func (c *ruleReader) httpRule(at verdict.Origin, in *networking.HTTPRoute) mesh.
 	out.Retries = c.retries(&out.Invalid, at.At("retries"), in.Retries)
 	out.Fault = c.fault(&out.Invalid, at.At("fault"), in.Fault)
 	out.Mirrors = c.mirrors(&out.Invalid, at, in)
+	out.CORS = c.cors(&out.Invalid, at.At("corsPolicy"), in)
 	c.wireRule(&out)
 	if in.Timeout.AsDuration() < 0 {
 		c.invalid(&out.Invalid, at.At("timeout"), verdict.Invalid, "the time-out is negative")

@@ -116,6 +116,7 @@ type HTTPRule struct {
 	Retries    *Retries      // nil: Istio's default policy
 	Fault      *Fault
 	Mirrors    []Mirror
+	CORS       *CORS
 	Request    HeaderOps
 	Response   HeaderOps
 }
@@ -245,6 +246,17 @@ type Fault struct {
 type Mirror struct {
 	Destination Destination
 	Percent     float64
+}
+
+// CORS says which pages of other origins browsers may let call.
+type CORS struct {
+	Origins     []StringMatch // any of them; an Exact "*" is every origin
+	Methods     []string
+	Headers     []string // of requests
+	Expose      []string // of answers
+	MaxAge      string   // in seconds; "": browsers decide
+	Credentials bool
+	Ignore      bool // preflight requests of other origins are answered here, without permission; else forwarded
 }
 
 // HeaderOps changes headers.

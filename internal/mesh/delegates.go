@@ -119,6 +119,7 @@ func (d *delegation) rule(root *RouteSet, by, to *HTTPRule) (HTTPRule, bool) {
 	out.Rewrite = orElse(to.Rewrite, by.Rewrite)
 	out.Retries = orElse(to.Retries, by.Retries)
 	out.Fault = orElse(to.Fault, by.Fault)
+	out.CORS = orElse(to.CORS, by.CORS)
 	if !to.TimeoutSet {
 		out.Timeout, out.TimeoutSet = by.Timeout, by.TimeoutSet
 	}

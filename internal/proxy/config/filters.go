@@ -1,6 +1,9 @@
 package config
 
-import routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+import (
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+)
 
 // ParseHeaderMatches reads the header matchers of a filter's configuration; the
 // error names the filter and the field.
@@ -13,6 +16,21 @@ func ParseHeaderMatches(filter string, ms []*routev3.HeaderMatcher) ([]HeaderMat
 			return nil, err
 		}
 		list = append(list, h)
+	}
+	return list, nil
+}
+
+// ParseStringMatches reads the string matchers in a field of a filter's configuration;
+// the error names the filter and the field.
+func ParseStringMatches(filter, field string, ms []*matcherv3.StringMatcher) ([]StringMatch, error) {
+	s := root("filter", filter)
+	var list []StringMatch
+	for i, m := range ms {
+		one, err := parseString(s.item(field, i), m)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, one)
 	}
 	return list, nil
 }

@@ -23,7 +23,7 @@ func (b *builder) httpFilters(inbound bool) []*hcmv3.HttpFilter {
 	if b.native() && !inbound {
 		out = append(out, alpn())
 	}
-	out = append(out, httpFilter(faultName, typed(&faultv3.HTTPFault{})), httpFilter("envoy.filters.http.cors", typed(&corsv3.Cors{})))
+	out = append(out, httpFilter(faultName, typed(&faultv3.HTTPFault{})), httpFilter(corsName, typed(&corsv3.Cors{})))
 	if b.native() {
 		out = append(out, httpStats())
 	}

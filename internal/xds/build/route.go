@@ -55,8 +55,14 @@ func route(r *ir.Route) *routev3.Route {
 	if r.Operation != "" {
 		out.Decorator = &routev3.Decorator{Operation: r.Operation}
 	}
+	if r.Fault != nil || r.CORS != nil {
+		out.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
 	if r.Fault != nil {
-		out.TypedPerFilterConfig = map[string]*anypb.Any{faultName: fault(r.Fault)}
+		out.TypedPerFilterConfig[faultName] = fault(r.Fault)
+	}
+	if r.CORS != nil {
+		out.TypedPerFilterConfig[corsName] = cors(r.CORS)
 	}
 	switch {
 	case r.Redirect != nil:
