@@ -1,6 +1,7 @@
 package peermeta
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -73,8 +74,8 @@ func fromStruct(s *structpb.Struct) *Peer {
 		CanonicalName:     labels[labelCanonicalName].GetStringValue(),
 		CanonicalRevision: labels[labelCanonicalRevision].GetStringValue(),
 	}
-	if p.CanonicalName == "" {
-		p.CanonicalName = p.Workload
+	if p.CanonicalName == "" { // as Istio's injector finds it, for who was not injected
+		p.CanonicalName = cmp.Or(labels["app.kubernetes.io/name"].GetStringValue(), p.App, p.Workload)
 	}
 	if p.CanonicalRevision == "" {
 		p.CanonicalRevision = p.Version
