@@ -3,12 +3,8 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -64,7 +60,7 @@ func (f *explainFlags) run(ctx context.Context, env *Env, target string) error {
 	if f.output != "" && f.output != "json" {
 		return usage("unknown output format %q: use json", f.output)
 	}
-	req, host, port, err := f.request(target)
+	req, to, err := f.request(target)
 	if err != nil {
 		return err
 	}
@@ -72,7 +68,7 @@ func (f *explainFlags) run(ctx context.Context, env *Env, target string) error {
 	if err != nil {
 		return err
 	}
-	res, req, err := f.gather(ctx, env, h, req, host, port)
+	res, req, err := f.gather(ctx, env, h, req, to)
 	if err != nil {
 		return h.Explain(env, err)
 	}
@@ -88,7 +84,7 @@ func (f *explainFlags) run(ctx context.Context, env *Env, target string) error {
 }
 
 // gather finds the proxy, what it should have, and where the request goes to.
-func (f *explainFlags) gather(ctx context.Context, env *Env, h home, req explain.Request, host string, port uint16) (*explain.Resources, explain.Request, error) {
+func (f *explainFlags) gather(ctx context.Context, env *Env, h home, req explain.Request, to explain.Target) (*explain.Resources, explain.Request, error) {
 	instance, err := h.Instance(ctx, f.from, f.namespace)
 	if err != nil {
 		return nil, req, err
@@ -100,7 +96,7 @@ func (f *explainFlags) gather(ctx context.Context, env *Env, h home, req explain
 	_, ns := splitInstance(instance)
 	id := strings.Split(proxy.Node, "~")
 	gateway := id[0] == "router"
-	if req.Dest, err = f.destination(ctx, p.api, host, port, ns, id, gateway); err != nil {
+	if req.Dest, err = f.destination(ctx, p.api, to, ns, id, gateway); err != nil {
 		return nil, req, err
 	}
 	text, err := p.api.ConfigDump(ctx, instance)
@@ -121,35 +117,18 @@ func (f *explainFlags) gather(ctx context.Context, env *Env, h home, req explain
 }
 
 // request reads the command line into a request without its destination.
-func (f *explainFlags) request(target string) (r explain.Request, host string, port uint16, err error) {
-	if !strings.Contains(target, "://") {
-		target = "http://" + target
+func (f *explainFlags) request(target string) (r explain.Request, t explain.Target, err error) {
+	if t, err = explain.ParseTarget(target); err != nil {
+		return r, t, usage("%v", err)
 	}
-	u, err := url.Parse(target)
-	if err != nil {
-		return r, "", 0, usage("%q is no URL: %v", target, errors.Unwrap(err))
-	}
-	port = 80
-	switch {
-	case u.Port() != "":
-		n, err := strconv.ParseUint(u.Port(), 10, 16)
-		if err != nil {
-			return r, "", 0, usage("%q is no port", u.Port())
-		}
-		port = uint16(n)
-	case u.Scheme == "https":
-		port = 443
-	case u.Scheme != "http":
-		return r, "", 0, usage("the scheme %q is neither http nor https", u.Scheme)
-	}
-	r = explain.Request{Method: f.method, Authority: u.Host, Path: u.RequestURI(), Inbound: f.inbound, TCP: f.tcp}
+	r = explain.Request{Method: f.method, Authority: t.Authority, Path: t.Path, Inbound: f.inbound, TCP: f.tcp}
 	for _, h := range f.headers {
 		name, value, ok := strings.Cut(h, "=")
 		if n, v, colon := strings.Cut(h, ":"); colon && (!ok || len(n) < len(name)) {
 			name, value, ok = n, strings.TrimSpace(v), true
 		}
 		if !ok || name == "" {
-			return r, "", 0, usage("header %q is not of the form NAME=VALUE", h)
+			return r, t, usage("header %q is not of the form NAME=VALUE", h)
 		}
 		if strings.EqualFold(name, "host") {
 			r.Authority = value
@@ -158,14 +137,14 @@ func (f *explainFlags) request(target string) (r explain.Request, host string, p
 		r.Headers = append(r.Headers, [2]string{name, value})
 	}
 	if f.tls {
-		r.TLS, r.ALPNs = true, []string{"istio-http/1.1", "istio"}
+		r.TLS, r.ALPNs = true, explain.MeshALPNs()
 	}
-	return r, u.Hostname(), port, nil
+	return r, t, nil
 }
 
 // destination finds what the client connects to: --dest, the workload's own
 // address, the gateway's, or what mesh DNS answers for the host.
-func (f *explainFlags) destination(ctx context.Context, c *meshapi.Client, host string, port uint16, namespace string, id []string, gateway bool) (netip.AddrPort, error) {
+func (f *explainFlags) destination(ctx context.Context, c *meshapi.Client, to explain.Target, namespace string, id []string, gateway bool) (netip.AddrPort, error) {
 	if f.dest != "" {
 		a, err := netip.ParseAddrPort(f.dest)
 		if err != nil {
@@ -173,15 +152,12 @@ func (f *explainFlags) destination(ctx context.Context, c *meshapi.Client, host 
 		}
 		return a, nil
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return netip.AddrPortFrom(ip, port), nil
-	}
-	if f.inbound || gateway {
+	if _, err := netip.ParseAddr(to.Host); err != nil && (f.inbound || gateway) {
 		ip, err := netip.ParseAddr(id[1])
 		if err != nil {
 			return netip.AddrPort{}, fmt.Errorf("the proxy's address %q: %w", id[1], err)
 		}
-		return netip.AddrPortFrom(ip, port), nil
+		return netip.AddrPortFrom(ip, to.Port), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -189,15 +165,5 @@ func (f *explainFlags) destination(ctx context.Context, c *meshapi.Client, host 
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	for _, full := range []string{host, host + "." + namespace + ".svc.cluster.local", host + ".svc.cluster.local", host + ".cluster.local"} {
-		if a := names.Hosts[strings.TrimSuffix(full, ".")]; len(a) > 0 {
-			return netip.AddrPortFrom(a[0], port), nil
-		}
-	}
-	known := make([]string, 0, len(names.Hosts))
-	for h := range names.Hosts {
-		known = append(known, h)
-	}
-	slices.Sort(known)
-	return netip.AddrPort{}, fmt.Errorf("the mesh does not know the host %q; give --dest IP:PORT for a host outside (it knows %s)", host, strings.Join(known[:min(len(known), 8)], ", "))
+	return to.Resolve(names.Hosts, namespace)
 }

@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
+	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/history"
 	"github.com/lateen-mesh/lateen/internal/mesh"
 	"github.com/lateen-mesh/lateen/internal/push"
@@ -34,6 +36,11 @@ type Plane interface {
 	Statuses() ([]verdict.Status, int64)
 	// Describe tells of the control plane itself.
 	Describe() PlaneInfo
+	// Preview is what a connected proxy would have with further objects; of a proxy
+	// that is not there the error is push.ErrUnknownProxy.
+	Preview(proxy string, with []*api.Object) (push.Preview, error)
+	// Hosts are the names that the mesh's DNS answers, with their addresses.
+	Hosts() map[string][]netip.Addr
 	// Changed gives a channel that is closed when a build was made or a proxy has
 	// come, gone or answered.
 	Changed() <-chan struct{}
@@ -146,6 +153,7 @@ func (c *Console) operations() map[string]operation {
 		"POST /api/validate":                            c.validate,
 		"POST /api/apply":                               c.apply,
 		"GET /api/wait":                                 c.wait,
+		"POST /api/explain":                             c.explain,
 		"GET /api/proxies":                              c.proxies,
 		"GET /api/proxies/{id}":                         c.proxy,
 	}

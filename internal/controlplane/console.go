@@ -4,9 +4,12 @@ package controlplane
 
 import (
 	"net/http"
+	"net/netip"
 
+	"github.com/lateen-mesh/lateen/internal/api"
 	"github.com/lateen-mesh/lateen/internal/console"
 	"github.com/lateen-mesh/lateen/internal/history/query"
+	"github.com/lateen-mesh/lateen/internal/push"
 	"github.com/lateen-mesh/lateen/web"
 )
 
@@ -42,6 +45,17 @@ func (p consolePlane) Describe() console.PlaneInfo {
 	}
 	i.Pushes, i.Refusals = p.engine.Counts()
 	return i
+}
+
+// Preview implements console.Plane.
+func (p consolePlane) Preview(proxy string, with []*api.Object) (push.Preview, error) {
+	return p.engine.Preview(proxy, with)
+}
+
+// Hosts implements console.Plane.
+func (p consolePlane) Hosts() map[string][]netip.Addr {
+	names, _ := p.engine.Names()
+	return names.Hosts
 }
 
 // Changed implements console.Plane.

@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/lateen-mesh/lateen/internal/gatewayapi"
 	"github.com/lateen-mesh/lateen/internal/istioapi"
 	"github.com/lateen-mesh/lateen/internal/mesh"
+	"github.com/lateen-mesh/lateen/internal/registry"
 	"github.com/lateen-mesh/lateen/internal/verdict"
 	"github.com/lateen-mesh/lateen/internal/wire"
 	"github.com/lateen-mesh/lateen/internal/xds/server"
@@ -65,7 +67,7 @@ func (b *builder) rebuild(ctx context.Context) {
 		b.versions = versionsOf(objects)
 	}
 	vips := b.memory.allocate(e.o.Services, b.config.Services)
-	snap, checked := mesh.Build(b.config, mesh.Inputs{Workloads: workloads, VIPs: vips, TrustDomain: e.o.TrustDomain, RootNamespace: e.o.RootNamespace, ScopeGateways: e.o.ScopeGateways})
+	snap, checked := mesh.Build(b.config, e.o.inputs(workloads, vips))
 	if !sameConfig {
 		b.memory.learn(snap)
 	}
@@ -89,6 +91,7 @@ func (b *builder) rebuild(ctx context.Context) {
 	e.built.Store(&built{
 		generation: b.generation, revision: revision, told: told, snapshot: snap, at: e.o.Now(),
 		statuses: b.statuses(checked), versions: b.versions, gateways: b.gateways,
+		prior: b.memory.routes, vips: vips,
 	})
 	e.setNames(snap)
 	b.offer()
@@ -98,14 +101,24 @@ func (b *builder) rebuild(ctx context.Context) {
 
 // readObjects runs the front ends.
 func (b *builder) readObjects(objects []*api.Object) {
-	b.config, b.read = istioapi.Read(objects)
-	if o := &b.e.o; o.Mesh != nil {
-		settings, said := istioapi.Settings(o.Mesh(), o.MeshOrigin)
-		b.config.Settings, b.read = settings, append(b.read, said...)
+	b.config, b.gateways, b.read = b.e.o.read(objects)
+}
+
+// read runs the front ends over objects.
+func (o *Options) read(objects []*api.Object) (mesh.Config, []gatewayapi.Status, []verdict.Status) {
+	config, said := istioapi.Read(objects)
+	if o.Mesh != nil {
+		settings, more := istioapi.Settings(o.Mesh(), o.MeshOrigin)
+		config.Settings, said = settings, append(said, more...)
 	}
-	more, gateways, said := gatewayapi.Read(objects, b.e.o.Gateways)
-	b.config.Add(more)
-	b.gateways, b.read = gateways, append(b.read, said...)
+	more, gateways, also := gatewayapi.Read(objects, o.Gateways)
+	config.Add(more)
+	return config, gateways, append(said, also...)
+}
+
+// inputs are what a mesh is built of besides its configuration.
+func (o *Options) inputs(workloads []registry.Workload, vips map[string]netip.Addr) mesh.Inputs {
+	return mesh.Inputs{Workloads: workloads, VIPs: vips, TrustDomain: o.TrustDomain, RootNamespace: o.RootNamespace, ScopeGateways: o.ScopeGateways}
 }
 
 // recompile brings every variant in use up to the snapshot.

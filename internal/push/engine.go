@@ -114,6 +114,8 @@ type built struct {
 	statuses   statuses
 	versions   objectVersions
 	gateways   []gatewayapi.Status
+	prior      compile.Prior
+	vips       map[string]netip.Addr
 	at         time.Time
 }
 

@@ -91,7 +91,6 @@ var bookinfoEdges = []string{
 	"app/default/productpage/v1>app/default/reviews/v1", "app/default/productpage/v1>app/default/reviews/v2", "app/default/productpage/v1>app/default/reviews/v3",
 	"app/default/reviews/v2>app/default/ratings/v1", "app/default/reviews/v3>app/default/ratings/v1",
 	"gateway/istio-system/istio-ingressgateway>app/default/productpage/v1",
-	"unknown>gateway/istio-system/istio-ingressgateway",
 }
 
 // TestConsole: with traffic the console's graph shows Bookinfo exactly, under mutual
@@ -128,11 +127,11 @@ func TestConsole(t *testing.T) {
 	if !slices.Equal(edges, bookinfoEdges) {
 		t.Errorf("edges:\n%s\nwant:\n%s", strings.Join(edges, "\n"), strings.Join(bookinfoEdges, "\n"))
 	}
-	if len(d.Nodes) != 8 {
+	if len(d.Nodes) != 7 {
 		t.Errorf("nodes: %q", d.Nodes)
 	}
-	if d.Locks != len(bookinfoEdges)-1 { // the first caller is outside the mesh
-		t.Errorf("%d edges have a closed lock, want %d", d.Locks, len(bookinfoEdges)-1)
+	if d.Locks != len(bookinfoEdges) {
+		t.Errorf("%d edges have a closed lock, want %d", d.Locks, len(bookinfoEdges))
 	}
 	picture(t, ctx, "console")
 

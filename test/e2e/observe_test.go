@@ -54,8 +54,8 @@ func (m *mesh) value(query string) (string, error) {
 	return fmt.Sprint(r.Data.Result[0].Value[1]), nil
 }
 
-// bookinfoEdges are the calls behind the product page.
-var bookinfoEdges = []string{
+// observedEdges are the calls behind the product page.
+var observedEdges = []string{
 	"gateway/istio-system/istio-ingressgateway>app/default/productpage/v1/http",
 	"app/default/productpage/v1>app/default/details/v1/http",
 	"app/default/productpage/v1>app/default/reviews/v1/http",
@@ -84,7 +84,7 @@ func TestObserve(t *testing.T) {
 			}
 			got[e.ID] = true
 		}
-		for _, id := range bookinfoEdges {
+		for _, id := range observedEdges {
 			if !got[id] {
 				return fmt.Errorf("%s is missing in %v", id, got)
 			}
