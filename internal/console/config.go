@@ -109,11 +109,10 @@ func (c *Console) object(r *http.Request) (any, error) {
 		return nil, refuse(http.StatusNotFound, "%s %q not found", q.Get("kind"), q.Get("name"))
 	}
 	v := objectView{ObjectStatus: statuses.Objects[0]}
-	text, err := yamlOf(list.Items[0])
-	if err != nil {
+	var err error
+	if v.YAML, v.Object, err = shown(list.Items[0]); err != nil {
 		return nil, err
 	}
-	v.YAML, v.Object = text, list.Items[0]
 	var report configapi.Report
 	at := url.Values{"revision": {strconv.FormatInt(statuses.Compiled, 10)}, "timeout": {"1ms"}}
 	if err := c.config.call(r, http.MethodGet, "/v1/wait", at, http.NoBody, &report); err != nil {
@@ -134,22 +133,25 @@ func (c *Console) object(r *http.Request) (any, error) {
 // withheld stands for the values of a Secret, which no page needs.
 const withheld = "withheld"
 
-// yamlOf gives an object's YAML. The contents of Secrets stay here.
-func yamlOf(object json.RawMessage) (string, error) {
-	var doc map[string]any
-	if err := json.Unmarshal(object, &doc); err != nil {
-		return "", err
+// shown gives an object as YAML and as JSON. The contents of Secrets stay here.
+func shown(object json.RawMessage) (text string, doc json.RawMessage, err error) {
+	var fields map[string]any
+	if err := json.Unmarshal(object, &fields); err != nil {
+		return "", nil, err
 	}
-	if doc["kind"] == api.KindSecret {
+	if fields["kind"] == api.KindSecret {
 		for _, field := range []string{"data", "stringData"} {
-			values, _ := doc[field].(map[string]any)
+			values, _ := fields[field].(map[string]any)
 			for key := range values {
 				values[key] = withheld
 			}
 		}
 	}
-	text, err := yaml.Marshal(doc)
-	return string(text), err
+	if doc, err = json.Marshal(fields); err != nil {
+		return "", nil, err
+	}
+	y, err := yaml.Marshal(fields)
+	return string(y), doc, err
 }
 
 func (c *Console) deleteObject(r *http.Request) (any, error) {

@@ -5,16 +5,16 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/lateen-mesh/lateen/internal/api/validate"
 	"github.com/lateen-mesh/lateen/internal/api"
+	"github.com/lateen-mesh/lateen/internal/api/validate"
 	"github.com/lateen-mesh/lateen/internal/controlplane/configapi"
 	"github.com/lateen-mesh/lateen/internal/history"
 	"github.com/lateen-mesh/lateen/internal/mesh"
