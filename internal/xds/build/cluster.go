@@ -185,7 +185,8 @@ func (b *builder) transport(out *clusterv3.Cluster, c *ir.Cluster) {
 // bind sets the source address of calls to the own workload, and the mark of a
 // stock Envoy's own connections.
 func (b *builder) bind(out *clusterv3.Cluster, c *ir.Cluster) {
-	own := c.Discovery == ir.ByAddress && (c.Key.Direction == ir.InboundTo || c.Key.Direction == ir.InboundPassthrough)
+	inside := c.Key.Direction == ir.InboundTo || c.Key.Direction == ir.InboundPassthrough
+	own := inside && (c.Discovery == ir.ByAddress || b.p.Redirected && c.Target.IsValid() && !c.Target.Addr().IsLoopback())
 	mark := b.p.SocketMark != 0 && !b.native() && c.Discovery != ir.Nowhere
 	if !own && !mark {
 		return
