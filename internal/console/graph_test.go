@@ -18,7 +18,7 @@ import (
 // call is traffic that a test puts into the history.
 type call struct {
 	reporter, source, target, host, protocol, code, flags, policy string
-	n, failed                                                     uint64
+	n                                                             uint64
 }
 
 func (c call) labels() []wire.Label {

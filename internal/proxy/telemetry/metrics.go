@@ -121,14 +121,26 @@ func (m *Metrics) key(s *stream.Stream, o *stream.Outcome) childKey {
 		k.mutual, k.peerURI, k.localURI = tls.Mutual, tls.PeerURI, tls.LocalURI
 	}
 	if k.cluster == nil {
-		if k.name = s.Upstream.Cluster; k.name == "" && s.Route != nil && s.Route.RouteName() == refusedRoute {
-			k.name = blackHole
+		if k.name = s.Upstream.Cluster; k.name == "" && s.Route != nil {
+			k.name = meantCluster(s.Route)
 		}
 	}
 	if k.cluster == nil || len(k.cluster.Metadata.Services) == 0 {
 		k.host = m.hosts.get(s.Request.Authority)
 	}
 	return k
+}
+
+// meantCluster is the cluster that a request without one was meant for: a filter has
+// answered it, as a fault that aborts does. Envoy has chosen a cluster by then.
+func meantCluster(r stream.RouteEntry) string {
+	if r.RouteName() == refusedRoute {
+		return blackHole
+	}
+	if route, ok := r.(*config.Route); ok && route.Forward != nil && len(route.Forward.Clusters) > 0 {
+		return route.Forward.Clusters[0].Cluster.Name
+	}
+	return ""
 }
 
 // Requests that the outbound policy REGISTRY_ONLY refuses have no cluster: Istio
