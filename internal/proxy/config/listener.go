@@ -199,6 +199,8 @@ type Metadata struct {
 	// Services are the istio.services of a cluster.
 	Services []Service
 	Subset   string
+	// External is istio.external: the cluster lies outside the mesh.
+	External bool
 	// Reason is lateen.reason: why a route answers by itself, for an invalid or
 	// unsupported object.
 	Reason string

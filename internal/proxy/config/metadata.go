@@ -10,9 +10,10 @@ import (
 func parseMetadata(m *corev3.Metadata) Metadata {
 	istio := m.GetFilterMetadata()["istio"]
 	md := Metadata{
-		Config: text(istio, "config"),
-		Subset: text(istio, "subset"),
-		Reason: text(m.GetFilterMetadata()["lateen"], "reason"),
+		Config:   text(istio, "config"),
+		Subset:   text(istio, "subset"),
+		External: istio.GetFields()["external"].GetBoolValue(),
+		Reason:   text(m.GetFilterMetadata()["lateen"], "reason"),
 	}
 	for _, v := range istio.GetFields()["services"].GetListValue().GetValues() {
 		s := v.GetStructValue()

@@ -47,6 +47,7 @@ func (c *call) prepare() error {
 	c.hash()
 	c.rewriteHost()
 	c.rewritePath()
+	c.keepPrivate()
 	if req.ExpectContinue {
 		// The client gets its 100 from the codec; the endpoint need not send another.
 		req.Del(stream.Expect)
@@ -56,6 +57,15 @@ func (c *call) prepare() error {
 	}
 	c.mirror()
 	return nil
+}
+
+// keepPrivate takes what proxies of the mesh tell each other out of a request that
+// leaves it.
+func (c *call) keepPrivate() {
+	if cfg := c.cluster.Config(); cfg != nil && cfg.Metadata.External {
+		c.s.Request.Del(stream.EnvoyPeerMetadata)
+		c.s.Request.Del(stream.EnvoyPeerMetadataID)
+	}
 }
 
 // readLimits takes time-outs and the retry policy from the route and, where Envoy
