@@ -334,6 +334,7 @@ func TestDrainEnds(t *testing.T) {
 			}
 			c.eventually("draining", func() bool { return strings.Contains(c.out.String(), "draining") })
 			if x.again {
+				time.Sleep(200 * time.Millisecond) // the first signal's handler goes beside the log line
 				if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 					t.Fatal(err)
 				}
