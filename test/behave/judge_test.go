@@ -293,7 +293,7 @@ func (r *run) logLine(agent string, wait time.Duration) string {
 }
 
 func expectLog(r *run, x *result, args string) string {
-	line := r.logLine(x.agent, 3*time.Second)
+	line := r.logLine(x.agent, 12*time.Second)
 	if line == "" {
 		return "the access log has no line of the request"
 	}
