@@ -36,7 +36,6 @@ behave: ## one behaviour on two data planes: our proxy and a real Envoy
 
 e2e: build ## the whole mesh as its users see it
 	cd test && LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 20m ./e2e/...
-	cd test && $(GO) test -count=1 -timeout 20m ./console/...
 
 kube: ## everything on a real Kubernetes, which it starts itself; needs root; writes docs/results/kube.md
 	@scripts/kube-setup.sh
@@ -69,6 +68,7 @@ deep: ## long work: fuzzing, benchmarks, repeated end-to-end walks
 	LATEEN_DEEP=1 $(GO) test -timeout 30m ./internal/compile
 	LATEEN_DEEP=1 $(GO) test -count=1 -timeout 30m -run 'Smuggling|Differential|H2Spec|Corpus|Conformance|Hostile' ./internal/proxy ./internal/proxy/http1 ./internal/proxy/http2
 	cd test && $(GO) test -race -count=1 -timeout 60m ./behave
+	cd test && $(GO) test -count=1 -timeout 20m ./console/...
 	cd test && LATEEN_DEEP=1 LATEEN_BINARY=$(CURDIR)/$(BIN)/lateen $(GO) test -count=1 -timeout 60m ./e2e/...
 
 clean:

@@ -273,7 +273,7 @@ metadata: {name: g}
 spec: {ports: [{port: 5000, name: game, protocol: UDP}], selector: {app: foreign}}
 `)
 	m.up("-f", file)
-	for object, want := range map[string]string{"authorizationpolicy/deny": "NotActedOn", "deployment/foreign": "lateen.dev/command", "service/g": "UDP"} {
+	for object, want := range map[string]string{"authorizationpolicy/deny": "NOT ENFORCED", "deployment/foreign": "lateen.dev/command", "service/g": "UDP"} {
 		eventually(t, 10*time.Second, func() error {
 			out := m.run("status", object)
 			return expect(strings.Contains(out, want), "%s: no %q in\n%s", object, want, out)

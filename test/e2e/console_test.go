@@ -198,7 +198,8 @@ func consoleFault(t *testing.T, ctx context.Context, m *mesh) {
 	fill(t, ctx, `dialog input[type=number][max="100"]`, "100", "input")
 	finish(t, ctx, m, "console-fault")
 	ask[bool](t, ctx, `location.hash = "#/graph?range=30s", true`)
-	edge := "app/default/reviews/v3>app/default/ratings/v1"
+	// What a fault answers reaches no workload: the edge leads to the service.
+	edge := "app/default/reviews/v3>service/default/ratings"
 	eventually(t, 2*time.Minute, func() error {
 		if d := seenGraph(t, ctx); d.Edges[edge] != "bad" {
 			return fmt.Errorf("the edge to ratings is not red: %+v", d)
