@@ -165,5 +165,9 @@ func (f *explainFlags) destination(ctx context.Context, c *meshapi.Client, to ex
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	return to.Resolve(names.Hosts, namespace)
+	dest, err := to.Resolve(names.Hosts, namespace)
+	if err != nil {
+		return dest, fmt.Errorf("%w; --dest IP:PORT says it", err)
+	}
+	return dest, nil
 }

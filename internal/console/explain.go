@@ -3,8 +3,10 @@ package console
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/lateen-mesh/lateen/internal/api"
@@ -69,7 +71,8 @@ func (c *Console) explain(r *http.Request) (any, error) {
 
 func (b *explainRequest) request(to explain.Target, dest netip.AddrPort) explain.Request {
 	q := explain.Request{Method: b.Method, Authority: to.Authority, Path: to.Path, Dest: dest, Inbound: b.Inbound, TCP: b.TCP}
-	for name, value := range b.Headers {
+	for _, name := range slices.Sorted(maps.Keys(b.Headers)) {
+		value := b.Headers[name]
 		if strings.EqualFold(name, "host") {
 			q.Authority = value
 			continue
